@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * The only contract between the kernel side and user space: keys and values of the maps that user
+ * space reads, and the records of the ring. User space reads sizes, offsets and enum values from
+ * the object's BTF (src/deetune_otel/kernel/btf.py); nothing here is mirrored by hand.
+ *
+ * Units are in the names. Addresses are in network order, IPv4 as v4-mapped IPv6. Nothing is
+ * padded in silence: -Wpadded -Werror.
+ */
+#pragma once
+
+enum dt_role {
+	DT_ROLE_UNKNOWN = 0,
+	DT_ROLE_CLIENT = 1,
+	DT_ROLE_SERVER = 2,
+};
+
+enum dt_transport {
+	DT_TRANSPORT_TCP = 1,
+	DT_TRANSPORT_UNIX = 2,
+};
+
+/* DT_PROTOCOL_UNDECIDED never reaches user space. */
+enum dt_protocol {
+	DT_PROTOCOL_UNKNOWN = 0, /* counted by turn-taking */
+	DT_PROTOCOL_HTTP = 1,
+	DT_PROTOCOL_REDIS = 2,
+	DT_PROTOCOL_CONNECT = 3, /* a TCP connect that failed: outcome is the errno */
+	DT_PROTOCOL_UNDECIDED = 15,
+};
+
+/* How an exchange ended. */
+enum dt_end {
+	DT_END_COMPLETE = 0,
+	DT_END_CLOSED = 1, /* the connection ended before the response did */
+};
+
+/* outcome: HTTP status; DT_REDIS_* for Redis; errno for CONNECT; 0 when there was no response. */
+enum dt_redis_outcome {
+	DT_REDIS_OK = 0,
+	DT_REDIS_ERR = 1, /* generic -ERR */
+	DT_REDIS_WRONGTYPE = 2,
+	DT_REDIS_MOVED = 3,
+	DT_REDIS_ASK = 4,
+	DT_REDIS_NOAUTH = 5,
+	DT_REDIS_WRONGPASS = 6,
+	DT_REDIS_NOPERM = 7,
+	DT_REDIS_OOM = 8,
+	DT_REDIS_BUSY = 9, /* BUSY, BUSYGROUP, BUSYKEY */
+	DT_REDIS_LOADING = 10,
+	DT_REDIS_NOSCRIPT = 11,
+	DT_REDIS_EXECABORT = 12,
+	DT_REDIS_READONLY = 13,
+	DT_REDIS_MISCONF = 14,
+	DT_REDIS_CLUSTERDOWN = 15,
+	DT_REDIS_TRYAGAIN = 16,
+	DT_REDIS_MASTERDOWN = 17,
+	DT_REDIS_OTHER = 18, /* an error code that is not in this list */
+};
+
+/* Signatures that are no hash. */
+enum dt_signature {
+	DT_SIGNATURE_NONE = 0,	   /* the protocol names no operation */
+	DT_SIGNATURE_OVERFLOW = 1, /* over the cap of operations: otel.metric.overflow */
+};
+
+enum dt_limit {
+	DT_DURATION_BOUNDS = 14,
+	DT_DURATION_BUCKETS = 15,
+	DT_SIZE_BOUNDS = 10,
+	DT_SIZE_BUCKETS = 11,
+	DT_HEAD_BYTES = 256,  /* of a request's head kept for its span and its name */
+	DT_TRACE_BYTES = 96,  /* of the header line that carries the trace context */
+	DT_COMM_BYTES = 16,
+};
+
+/* map owners: HASH dt_owner_key -> dt_owner. Inserted by the kernel at a process's first socket
+ * operation; deleted by user space after the process ended. */
+struct dt_owner_key {
+	__u64 start_ns; /* start_boottime of the thread group's leader: tells a reused pid apart */
+	__u32 pid;	/* thread group id in the root pid namespace */
+	__u32 netns;	/* inode number of the network namespace */
+};
+
+struct dt_owner {
+	__u64 cgroup_id; /* cgroup v2 id */
+	__u32 id;	 /* small number, index into owner_limits */
+	__u32 parent_pid;
+	char comm[DT_COMM_BYTES];
+};
+
+/* map owner_limits: ARRAY owner id -> dt_owner_limit. threshold is written by user space, the
+ * rest by the kernel. */
+struct dt_owner_limit {
+	__u64 window_ns;	 /* start of the current second */
+	__u32 window_spans;	 /* spans emitted in it, by hash */
+	__u32 window_errors;	 /* spans emitted in it, because of an error or slowness */
+	__u32 budget;		 /* spans a second; 0: the default */
+	__u32 threshold_minus_1; /* keep by hash when the identity's upper 32 bits are not above;
+				    0 means keep all */
+	__u32 operations;	 /* distinct operations seen */
+	__u32 flags;
+};
+
+/* map edges: HASH dt_edge_key -> dt_edge. Inserted by the kernel; deleted by user space after
+ * its owner ended. */
+struct dt_edge_key {
+	__u8 address[16]; /* the peer: the server's address for a client, the client's for a server;
+			     for Unix sockets a hash of the server's path */
+	__u32 owner_id;
+	__u16 port; /* host order; the server's port, at both ends */
+	__u8 role;
+	__u8 transport;
+};
+
+struct dt_edge {
+	__u8 local_address[16];
+	__u32 id;
+	__u32 overflow; /* 1: stands for all peers beyond the cap; address is zero */
+	char path[64];	/* Unix sockets: the server's path, first byte 0x40 for abstract */
+};
+
+/* map series: HASH dt_series_key -> dt_series. Inserted and added to by the kernel; deleted by
+ * user space after its owner ended. map series_overflow: ARRAY (protocol * 4 + role) -> the same,
+ * for when series is full. The count is the sum of duration_buckets. */
+struct dt_series_key {
+	__u64 signature;
+	__u32 edge;
+	__u16 outcome;
+	__u8 protocol;
+	__u8 end;
+};
+
+struct dt_series {
+	__u64 duration_sum_ns;
+	__u64 first_byte_sum_ns;
+	__u64 request_bytes;
+	__u64 response_bytes;
+	__u64 request_body_bytes;
+	__u64 response_body_bytes;
+	__u64 duration_buckets[DT_DURATION_BUCKETS];
+	/* bucket 0 (empty bodies) is not written: it is the count less the others */
+	__u64 request_body_buckets[DT_SIZE_BUCKETS];
+	__u64 response_body_buckets[DT_SIZE_BUCKETS];
+};
+
+/* map ledger: PERCPU_ARRAY dt_ledger_line -> dt_ledger. What the doors saw, and where it went.
+ *   SEEN = COUNTED + open on live connections + every line from DT_LOST_FIRST on
+ */
+enum dt_ledger_line {
+	DT_SEEN = 0,	/* bytes: read or written on observed sockets; exchanges: requests opened */
+	DT_COUNTED = 1, /* in a series (or series_overflow) */
+	/* not lost, beside the balance */
+	DT_OVERFLOW_SERIES = 2,	  /* counted in series_overflow: the map was full */
+	DT_OVERFLOW_EDGES = 3,	  /* counted under an overflow edge */
+	DT_OVERFLOW_OPERATIONS = 4, /* counted under DT_SIGNATURE_OVERFLOW */
+	DT_SPANS_BUDGET = 5,	  /* exchanges with no span: over the budget */
+	DT_SPANS_RING_FULL = 6,	  /* exchanges with no span: the ring was full */
+	DT_SAMPLES_RING_FULL = 7, /* operations not yet named: the ring was full */
+	DT_CAUSE_AMBIGUOUS = 8,	  /* client requests with more than one possible cause */
+	DT_BLIND = 9,		  /* bytes that TCP counted and the doors did not see */
+	DT_NOT_OBSERVED = 10,	  /* bytes on sockets out of scope: datagrams, netlink, kernel, own */
+	DT_OPAQUE = 11,		  /* bytes without a readable buffer (sendfile, splice, io_uring) */
+	DT_FAULT = 12,		  /* bytes whose buffer was not resident */
+	DT_DEMOTED = 13,	  /* connections that turned out not to speak the protocol taken */
+	/* lost: parts of the balance */
+	DT_LOST_FIRST = 16,
+	DT_LOST_STATE = 16,	 /* no memory for the connection's state */
+	DT_LOST_MIDSTREAM = 17,	 /* belongs to an exchange that was open when the agent started */
+	DT_LOST_NOT_A_CALL = 18, /* pub/sub and MONITOR messages, bytes between messages */
+	DT_LOST_UNPARSED = 19,	 /* the protocol's rules were broken, or bytes were hidden */
+	DT_LOST_STEPS = 20,	 /* one operation held more messages than the walker's bound */
+	DT_LOST_PIPELINE = 21,	 /* more requests open than the spill map holds */
+	DT_LOST_UNANSWERED = 22, /* response without a request */
+	DT_LOST_EDGES = 23,	 /* no edge could be made */
+	DT_LEDGER_LINES = 24,
+};
+
+struct dt_ledger {
+	__u64 exchanges;
+	__u64 bytes;
+};
+
+/* Names one request identically at both ends of a connection. */
+struct dt_wire {
+	__u32 client_seq; /* first data sequence number of each direction; inode numbers for Unix */
+	__u32 server_seq;
+	__u64 offset; /* of the request's first byte in the client's direction */
+};
+
+/* The ring. First field of every record: its type. */
+enum dt_record_type {
+	DT_RECORD_EXCHANGE = 1,
+	DT_RECORD_OPERATION = 2,
+	DT_RECORD_OWNER = 3,
+	DT_RECORD_BLIND = 4,
+};
+
+enum dt_kept {
+	DT_KEPT_HASH = 1,
+	DT_KEPT_ERROR = 2,
+	DT_KEPT_SLOW = 3,
+};
+
+struct dt_exchange_record {
+	__u32 type;
+	__u32 edge;
+	__u32 owner_id;
+	__u32 tid; /* thread that finished it */
+	struct dt_series_key key;
+	struct dt_wire wire;
+	struct dt_wire cause; /* the server exchange that made this client one; zero: not known */
+	__u64 start_ns;	      /* CLOCK_MONOTONIC */
+	__u64 first_byte_ns;
+	__u64 end_ns;
+	__u64 request_bytes;
+	__u64 response_bytes;
+	__u64 request_body_bytes;
+	__u64 response_body_bytes;
+	__u8 local_address[16];
+	__u8 peer_address[16];
+	__u16 local_port;
+	__u16 peer_port;
+	__u16 head_bytes;
+	__u8 trace_bytes;
+	__u8 cause_trace_bytes;
+	__u8 kept;	  /* enum dt_kept */
+	__u8 transport;
+	__u8 cause_found; /* 0 none, 1 thread, 2 ambiguous */
+	__u8 cause_role_pad;
+	__u32 flags;
+	__u8 head[DT_HEAD_BYTES];
+	__u8 trace[DT_TRACE_BYTES];
+	__u8 cause_trace[DT_TRACE_BYTES];
+};
+
+/* An operation that user space has not named yet: the first bytes of one such request. */
+struct dt_operation_record {
+	__u32 type;
+	__u32 owner_id;
+	__u64 signature;
+	__u8 protocol;
+	__u8 pad;
+	__u16 head_bytes;
+	__u32 edge;
+	__u8 head[DT_HEAD_BYTES];
+};
+
+/* A new process: user space reads its identity at once, before it may end. */
+struct dt_owner_record {
+	__u32 type;
+	__u32 id;
+	struct dt_owner_key key;
+	struct dt_owner owner;
+};
+
+/* At a connection's close TCP had counted more than the doors saw. */
+struct dt_blind_record {
+	__u32 type;
+	__u32 owner_id;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	char comm[DT_COMM_BYTES];
+};
+
+/* map causes: LRU_HASH dt_wire -> dt_cause. Why a client request was made, written when it is
+ * sent, so that user space can follow a trace upwards before its parents have finished. */
+struct dt_cause {
+	struct dt_wire wire;
+	__u32 trace_bytes;
+	__u32 pad;
+	__u8 trace[DT_TRACE_BYTES];
+};
