@@ -100,6 +100,13 @@ class Edge(NamedTuple):
     local_address: str
     overflow: bool  # stands for all peers beyond the cap
 
+    @property
+    def server_address(self) -> str:
+        """The server's address, at both ends; a Unix server's path; "" when not known."""
+        if self.role is Role.SERVER and self.transport is not Transport.UNIX:
+            return self.local_address
+        return self.peer_address
+
 
 class SeriesKey(NamedTuple):
     edge_id: int
@@ -112,7 +119,7 @@ class SeriesKey(NamedTuple):
 class SeriesValue(NamedTuple):
     """Cumulative since the kernel made the series (or a difference of two such readings)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # the word everyone uses, over tuple.count
     duration_sum_ns: int
     first_byte_sum_ns: int
     request_bytes: int

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names for paths: patterns from the configuration first, then a heuristic; both capped.
+
+The kernel folds before it counts: its signature covers the path up to `?`, with every segment
+that contains a digit collapsed (but `v1`, `v12` kept). One signature gets one name, from one
+sample, so a name may only depend on the folded path. It can be coarser, never finer: a pattern
+that wants to tell `/2024/` from `/2025/` cannot be served and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
+
+from deetune_otel.model import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deetune_otel.model import Protocol
+
+__all__ = ["MAX_ROUTES", "OVERFLOW", "OVERFLOW_ATTRIBUTE", "Routes"]
+
+# A service's attribute sets are this times its statuses; the SDK's own limit for all is 2000.
+MAX_ROUTES: Final = 200
+
+OVERFLOW_ATTRIBUTE: Final = "otel.metric.overflow"
+OVERFLOW: Final = Operation(name="other", attributes={OVERFLOW_ATTRIBUTE: True})
+
+_FOLDED: Final = "{id}"
+_TAIL: Final = "*"
+_VERSION: Final = re.compile(r"v[0-9]{1,2}")
+_DIGIT: Final = re.compile(r"[0-9]")
+# pchar of RFC 3986; what is longer is a token, what is outside is not a name.
+_READABLE: Final = re.compile(r"[A-Za-z._~!$&'()*+,;=:@%-]{0,48}|v[0-9]{1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    text: str
+    segments: tuple[str | None, ...]  # None stands for any one segment
+    tail: bool
+
+    def matches(self, segments: tuple[str, ...], *, complete: bool) -> bool:
+        if self.tail:
+            if len(segments) <= len(self.segments):
+                return False
+        elif not complete or len(segments) != len(self.segments):
+            return False
+        return all(
+            want is None or want == got
+            for want, got in zip(self.segments, segments, strict=False)
+        )
+
+
+class Routes:
+    """The route names of one service, and how many it may have."""
+
+    def __init__(
+        self, patterns: Iterable[str] = (), max_routes: int = MAX_ROUTES
+    ) -> None:
+        """`/users/{id}/orders` or `/static/*`, tried in order; ValueError says what to write."""
+        if max_routes < 1:
+            raise ValueError(f"max_routes must be at least 1, not {max_routes}")
+        self._patterns = tuple(map(_parse, patterns))
+        self._configured = {pattern.text for pattern in self._patterns}
+        self._max_routes = max_routes
+        self._names: dict[Protocol, set[str]] = {}
+
+    def for_service(self) -> Routes:
+        """The same patterns and cap for another service, which starts with no names."""
+        other = Routes((), self._max_routes)
+        other._patterns, other._configured = self._patterns, self._configured
+        return other
+
+    def route(self, path: str, *, complete: bool = True) -> str:
+        """The name of a path that starts with `/` and has no query.
+
+        Of an incomplete one only the finished segments count, and the name ends in `*`.
+        """
+        segments = tuple(path.split("/")[1:])
+        for pattern in self._patterns:
+            if pattern.matches(segments, complete=complete):
+                return pattern.text
+        known = segments if complete else segments[:-1]
+        named = [_segment_name(segment) for segment in known]
+        return "/" + "/".join(named if complete else [*named, _TAIL])
+
+    def capped(self, protocol: Protocol, operation: Operation) -> Operation:
+        """The operation, or OVERFLOW when its name would be one too many."""
+        if operation.attributes.get(HTTP_ROUTE) in self._configured:
+            return operation  # bounded by the configuration, whatever strangers ask for
+        names = self._names.setdefault(protocol, set())
+        if operation.name not in names:
+            if len(names) >= self._max_routes:
+                return OVERFLOW
+            names.add(operation.name)
+        return operation
+
+
+def _segment_name(segment: str) -> str:
+    return segment if _READABLE.fullmatch(segment) else _FOLDED
+
+
+def _parse(text: str) -> _Pattern:
+    if not text.startswith("/"):
+        raise ValueError(f"route {text!r} must start with '/'")
+    if "?" in text:
+        raise ValueError(f"route {text!r}: leave out the query, it is never looked at")
+    parts = text.split("/")[1:]
+    tail = parts[-1] == _TAIL
+    if tail:
+        parts.pop()
+    return _Pattern(text, tuple(_parse_segment(text, part) for part in parts), tail)
+
+
+def _parse_segment(text: str, part: str) -> str | None:
+    if part.startswith("{") and part.endswith("}") and len(part) > len("{}"):
+        return None
+    if "{" in part or "}" in part:
+        raise ValueError(
+            f"route {text!r}: a parameter is a whole segment; write '{_FOLDED}' for {part!r}"
+        )
+    if part == _TAIL:
+        raise ValueError(
+            f"route {text!r}: '*' stands for the rest of the path and comes last; "
+            f"write '{_FOLDED}' for one segment"
+        )
+    if _DIGIT.search(part) and not _VERSION.fullmatch(part):
+        wanted = text.replace(f"/{part}", f"/{_FOLDED}")
+        raise ValueError(
+            f"route {text!r}: segments that contain a digit are counted together in the "
+            f"kernel, so {part!r} cannot be told from others; write {wanted!r}"
+        )
+    return part

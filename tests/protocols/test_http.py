@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP names, outcomes and span attributes, from whole, cut and hostile heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deetune_otel.model import (
+    End,
+    Exchange,
+    KeptBecause,
+    Protocol,
+    Role,
+    SeriesKey,
+    Transport,
+    Wire,
+)
+from deetune_otel.protocols import http
+from deetune_otel.protocols.contract import CLOSED
+from deetune_otel.protocols.routes import OVERFLOW, Routes
+
+
+def exchange(head: bytes, **changes: Any) -> Exchange:
+    made = Exchange(
+        edge_id=1,
+        owner_id=1,
+        tid=1,
+        key=key(200),
+        wire=Wire(1, 2, 0),
+        cause=None,
+        cause_ambiguous=False,
+        start_ns=0,
+        first_byte_ns=1,
+        end_ns=2,
+        request_bytes=10,
+        response_bytes=20,
+        request_body_bytes=3,
+        response_body_bytes=4,
+        local_address="10.0.0.1",
+        local_port=80,
+        peer_address="10.0.0.2",
+        peer_port=8080,
+        transport=Transport.TCP,
+        kept=KeptBecause.HASH,
+        request_head=head,
+        trace_header=b"",
+    )
+    return made._replace(**changes)
+
+
+def key(status: int, end: End = End.COMPLETE) -> SeriesKey:
+    return SeriesKey(1, Protocol.HTTP, 99, status, end)
+
+
+NAMES = [
+    (
+        b"GET /users/42?x=1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /users/{id}",
+        "/users/{id}",
+    ),
+    (b"GET / HTTP/1.0\r\n\r\n", "GET /", "/"),
+    (b"BREW /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
+    (b"get /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
+    (b"OPTIONS * HTTP/1.1\r\n", "OPTIONS *", "*"),
+    (b"CONNECT db.example:5432 HTTP/1.1\r\n", "CONNECT", None),
+    (b"GET http://u:p@host:81/a/1?q HTTP/1.1\r\n", "GET /a/{id}", "/a/{id}"),
+    (b"GET http://host HTTP/1.1\r\n", "GET /", "/"),
+    (b"GET http://host?q HTTP/1.1\r\n", "GET /", "/"),
+    (b"GET http://ho", "GET", None),
+    (b"GET /users/42/ord", "GET /users/{id}/*", "/users/{id}/*"),
+    (b"GET /users/42/orders?long", "GET /users/{id}/orders", "/users/{id}/orders"),
+    (b"GET /old\r\n", "GET /old", "/old"),
+    (b"GET", "HTTP", None),
+    (b"GET ", "GET", None),
+    (b"", "HTTP", None),
+    (b"\x00\xff\x16\x03", "HTTP", None),
+    (b"GET relative HTTP/1.1\r\n", "GET", None),
+    (b"GET /caf\xc3\xa9 HTTP/1.1\r\n", "GET /{id}", "/{id}"),
+]
+
+
+@pytest.mark.parametrize(("head", "name", "route"), NAMES)
+def test_operation(head: bytes, name: str, route: str | None) -> None:
+    operation = http.operation(head, Routes())
+    assert operation.name == name
+    assert operation.attributes.get("http.route") == route
+    assert operation.attributes["url.scheme"] == "http"
+    method = name.split(" ", maxsplit=1)[0].replace("HTTP", "_OTHER")
+    assert operation.attributes["http.request.method"] == method
+
+
+def test_operation_uses_patterns_and_cap() -> None:
+    routes = Routes(["/files/*"], max_routes=1)
+    assert http.operation(b"GET /files/a/b HTTP/1.1\r\n", routes).name == "GET /files/*"
+    assert http.operation(b"GET /a HTTP/1.1\r\n", routes).name == "GET /a"
+    assert http.operation(b"GET /b HTTP/1.1\r\n", routes) == OVERFLOW
+
+
+OUTCOMES = [
+    (Role.SERVER, 200, None),
+    (Role.SERVER, 404, None),
+    (Role.SERVER, 500, "500"),
+    (Role.CLIENT, 399, None),
+    (Role.CLIENT, 404, "404"),
+    (Role.CLIENT, 503, "503"),
+]
+
+
+@pytest.mark.parametrize(("role", "status", "error"), OUTCOMES)
+def test_outcome(role: Role, status: int, error: str | None) -> None:
+    outcome = http.outcome(key(status), role)
+    assert outcome.error_type == error
+    assert outcome.attributes["http.response.status_code"] == status
+    assert outcome.attributes.get("error.type") == error
+
+
+@pytest.mark.parametrize("status", [0, 200])
+def test_response_that_never_ended_is_an_error_and_says_so(status: int) -> None:
+    outcome = http.outcome(key(status, End.CLOSED), Role.SERVER)
+    assert outcome.error_type == CLOSED.error_type == "connection_closed"
+    assert "closed before the response" in outcome.message
+    assert ("http.response.status_code" in outcome.attributes) == bool(status)
+
+
+HEAD = (
+    b"GET /a/1?secret=1 HTTP/1.1\r\nHost: shop.example:8081\r\n"
+    b"user-agent: curl/8\r\nX-Cut: abc"
+)
+
+
+def test_server_span_attributes() -> None:
+    assert http.span_attributes(exchange(HEAD), Role.SERVER) == {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "url.path": "/a/1",
+        "user_agent.original": "curl/8",
+        "network.protocol.version": "1.1",
+        "server.address": "shop.example",
+        "server.port": 8081,
+        "http.request.body.size": 3,
+        "http.response.body.size": 4,
+    }
+
+
+def test_client_span_attributes() -> None:
+    attributes = http.span_attributes(exchange(HEAD), Role.CLIENT)
+    assert attributes["url.full"] == "http://shop.example:8081/a/1"
+    assert "url.path" not in attributes
+
+
+URLS = [
+    (b"GET /x HTTP/1.1\r\n", "http://10.0.0.2:8080/x"),
+    (b"GET /x HTTP/1.1\r\nHost: [::1]:80\r\n", "http://[::1]:80/x"),
+    (b"GET /x HTTP/1.1\r\nHost: bad host\r\n", "http://10.0.0.2:8080/x"),
+    (b"GET http://u:pw@h/x?k=v HTTP/1.1\r\nHost: other\r\n", "http://h/x"),
+    (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n", "http://h"),
+]
+
+
+@pytest.mark.parametrize(("head", "url"), URLS)
+def test_client_url(head: bytes, url: str) -> None:
+    assert http.span_attributes(exchange(head), Role.CLIENT)["url.full"] == url
+
+
+def test_unfinished_parts_are_left_out() -> None:
+    cut = http.span_attributes(exchange(b"GET /long/pa"), Role.SERVER)
+    assert "url.path" not in cut
+    cut = http.span_attributes(
+        exchange(b"GET /x HTTP/1.1\r\nHost: shop.exa"), Role.SERVER
+    )
+    assert "server.address" not in cut
+
+
+def test_body_is_no_header() -> None:
+    head = b"POST /x HTTP/1.1\r\n\r\nuser-agent: fake\r\n\r\n"
+    assert "user_agent.original" not in http.span_attributes(
+        exchange(head), Role.SERVER
+    )
+
+
+def test_original_method_of_unknown_one() -> None:
+    attributes = http.span_attributes(exchange(b"BREW /x HTTP/1.1\r\n"), Role.SERVER)
+    assert attributes["http.request.method"] == "_OTHER"
+    assert attributes["http.request.method_original"] == "BREW"
+
+
+heads = st.binary(max_size=256) | st.builds(
+    lambda head, at, junk: (head[:at] + junk + head[at:])[:256],
+    st.sampled_from([HEAD, *(case[0] for case in NAMES)]),
+    st.integers(0, 90),
+    st.binary(max_size=12),
+)
+
+
+@given(head=heads, role=st.sampled_from(Role))
+def test_any_bytes_give_readable_words(head: bytes, role: Role) -> None:
+    operation = http.operation(head, Routes())
+    attributes = http.span_attributes(exchange(head), role)
+    for word in [operation.name, *operation.attributes.values(), *attributes.values()]:
+        assert str(word).isprintable()
+        assert str(word).isascii()
+
+
+@given(cut=st.integers(0, len(HEAD)))
+def test_query_never_leaves(cut: int) -> None:
+    for role in Role:
+        attributes = http.span_attributes(exchange(HEAD[:cut]), role)
+        assert "secret" not in str(attributes)
+    assert "secret" not in str(http.operation(HEAD[:cut], Routes()))
