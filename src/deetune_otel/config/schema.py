@@ -1,0 +1,516 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting: its name, type, default, range, and the sentence that explains it.
+
+This is the only list. The YAML keys, the environment variables (`DEETUNE_<SECTION>_<KEY>`), the
+reference file `config/deetune.yaml` and the strict loader are all derived from these dataclasses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Final, Literal, NamedTuple
+
+__all__ = [
+    "About",
+    "AgentSettings",
+    "Config",
+    "ConsoleSettings",
+    "KernelSettings",
+    "LimitSettings",
+    "OtlpSettings",
+    "ResourceSettings",
+    "RouteSettings",
+    "ServiceMatch",
+    "ServiceRule",
+    "ServiceSettings",
+    "Setting",
+    "SettingError",
+    "SpanSettings",
+    "WebSettings",
+    "about_field",
+    "complaint",
+    "settings",
+]
+
+STANDARD_ENDPOINTS: Final = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
+
+
+class SettingError(ValueError):
+    """A value of the right type that cannot be used; `key` is the setting within its section."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of a setting beside its type and its default."""
+
+    sentence: str
+    least: float | None = None
+    most: float | None = None
+    standard: str = ""  # the OTEL_* variable that decides when the setting is null
+    secret: bool = False  # never printed
+
+    @property
+    def range(self) -> str:
+        """ "from 1 to 65535", or "" where any value will do."""
+        if self.least is None or self.most is None:
+            return ""
+        return f"from {self.least:g} to {self.most:.12g}"
+
+
+def about(
+    sentence: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    standard: str = "",
+    secret: bool = False,
+) -> dict[str, About]:
+    """Metadata of a dataclass field."""
+    return {
+        "about": About(
+            sentence=sentence, least=least, most=most, standard=standard, secret=secret
+        )
+    }
+
+
+def about_field(of: Field[Any]) -> About:
+    known: About = of.metadata["about"]
+    return known
+
+
+def complaint(of: Field[Any], value: object) -> str:
+    """What is wrong with a value's size, or "" when it is within the setting's range."""
+    known = about_field(of)
+    if known.least is None or known.most is None or value is None:
+        return ""
+    if isinstance(value, int | float) and known.least <= value <= known.most:
+        return ""
+    return f"must be {known.range}, got {value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Checks the ranges, so that a configuration made in code is as sound as one from a file."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            wrong = complaint(one, getattr(self, one.name))
+            if wrong:
+                raise SettingError(one.name, wrong)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings(Section):
+    """The agent as a whole."""
+
+    interval_s: float = field(
+        default=10.0,
+        metadata=about(
+            "Seconds between two readings of the kernel's counts, and so between two exports of metrics.",
+            least=0.1,
+            most=3600,
+        ),
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = field(
+        default="info",
+        metadata=about(
+            "How much the agent says of itself on standard error: debug, info, warning or error."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSettings(Section):
+    """What the BPF programs observe, and the sizes of their maps."""
+
+    observe_unix: bool = field(
+        default=True,
+        metadata=about(
+            "Whether calls over Unix stream sockets are observed beside those over TCP."
+        ),
+    )
+    max_series: int = field(
+        default=16384,
+        metadata=about(
+            "Series (peer, operation and outcome of a process) that are counted apart; what is over it is counted in an overflow series.",
+            least=64,
+            most=1 << 20,
+        ),
+    )
+    max_edges: int = field(
+        default=4096,
+        metadata=about(
+            "Pairs of process and peer that are told apart; the rest share an overflow peer.",
+            least=16,
+            most=1 << 18,
+        ),
+    )
+    max_owners: int = field(
+        default=1024,
+        metadata=about(
+            "Processes with socket traffic that are told apart at one time.",
+            least=16,
+            most=1 << 16,
+        ),
+    )
+    ring_bytes: int = field(
+        default=1 << 20,
+        metadata=about(
+            "Size of the ring that brings kept exchanges to user space, in bytes: a power of two.",
+            least=1 << 16,
+            most=1 << 28,
+        ),
+    )
+    operations_per_service: int = field(
+        default=200,
+        metadata=about(
+            "Distinct operations that one process may have; further ones are counted together as overflow.",
+            least=1,
+            most=1 << 16,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.ring_bytes & (self.ring_bytes - 1):
+            below = 1 << (self.ring_bytes.bit_length() - 1)
+            raise SettingError(
+                "ring_bytes",
+                f"must be a power of two, got {self.ring_bytes}; near it: {below} or {below * 2}",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanSettings(Section):
+    """Which exchanges become spans. Metrics are exact whatever stands here."""
+
+    enabled: bool = field(
+        default=True, metadata=about("Whether spans are made at all.")
+    )
+    per_second: int = field(
+        default=100,
+        metadata=about(
+            "Spans a second that each process may have; errors and slow exchanges come first, the rest is chosen alike at both ends of a call.",
+            least=0,
+            most=100_000,
+        ),
+    )
+    slow_s: float = field(
+        default=1.0,
+        metadata=about(
+            "Seconds from which on an exchange counts as slow and is preferred for a span.",
+            least=0.001,
+            most=3600,
+        ),
+    )
+    hold_s: float = field(
+        default=1.0,
+        metadata=about(
+            "Seconds that a span waits for the exchange that caused it, so that both end up in one trace.",
+            least=0,
+            most=60,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceMatch(Section):
+    """Which processes a rule is for: all that is given must match; text is a shell pattern."""
+
+    exe: str | None = field(
+        default=None,
+        metadata=about("Path of the executable: `/usr/sbin/nginx`, `*/java`."),
+    )
+    command: str | None = field(
+        default=None,
+        metadata=about("The whole command line, words joined by one space."),
+    )
+    cgroup: str | None = field(
+        default=None, metadata=about("Path of the control group: `*/shop-*.service`.")
+    )
+    port: int | None = field(
+        default=None,
+        metadata=about("A port that the process listens on.", least=1, most=65535),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if all(getattr(self, one.name) is None for one in fields(self)):
+            raise SettingError(
+                "", "names nothing to match: give exe, command, cgroup or port"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRule(Section):
+    """A name for the processes that match."""
+
+    match: ServiceMatch = field(metadata=about("Which processes."))
+    name: str = field(metadata=about("Becomes `service.name`."))
+    namespace: str = field(default="", metadata=about("Becomes `service.namespace`."))
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if not self.name:
+            raise SettingError("name", "must not be empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings(Section):
+    """What processes are called, where their own environment and their container do not say it."""
+
+    rules: tuple[ServiceRule, ...] = field(
+        default=(),
+        metadata=about(
+            "Names for processes; the first rule that matches wins, before anything the agent would find by itself."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings(Section):
+    """How HTTP paths become route names of few values."""
+
+    patterns: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "Known routes such as `/users/{id}/orders`; tried in order, before the heuristic that replaces segments that look like identifiers."
+        ),
+    )
+    max_per_service: int = field(
+        default=100,
+        metadata=about(
+            "Distinct routes that one service may have; further ones are called `/*`.",
+            least=1,
+            most=10_000,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        for index, pattern in enumerate(self.patterns):
+            if not pattern.startswith("/"):
+                raise SettingError(
+                    f"patterns[{index}]", f"a route begins with '/', got {pattern!r}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSettings(Section):
+    """Where telemetry goes. What is null is left to the standard OTEL_* variables."""
+
+    enabled: bool | None = field(
+        default=None,
+        metadata=about(
+            "Whether telemetry is sent over OTLP; null: it is when an endpoint is known, from here or from the standard variables."
+        ),
+    )
+    protocol: Literal["grpc", "http/protobuf"] | None = field(
+        default=None,
+        metadata=about(
+            "grpc or http/protobuf.", standard="OTEL_EXPORTER_OTLP_PROTOCOL"
+        ),
+    )
+    endpoint: str | None = field(
+        default=None,
+        metadata=about(
+            "URL of the Collector: `http://127.0.0.1:4317` (gRPC), `http://127.0.0.1:4318` (HTTP, where `/v1/traces` and `/v1/metrics` are added).",
+            standard="OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+    )
+    headers: dict[str, str] | None = field(
+        default=None,
+        metadata=about(
+            "Sent with every request; `deetune check` shows their names only.",
+            standard="OTEL_EXPORTER_OTLP_HEADERS",
+            secret=True,
+        ),
+    )
+    timeout_s: float | None = field(
+        default=None,
+        metadata=about(
+            "Seconds that one request may take.",
+            least=0.1,
+            most=600,
+            standard="OTEL_EXPORTER_OTLP_TIMEOUT",
+        ),
+    )
+    compression: Literal["none", "gzip"] | None = field(
+        default=None,
+        metadata=about("none or gzip.", standard="OTEL_EXPORTER_OTLP_COMPRESSION"),
+    )
+    certificate: str | None = field(
+        default=None,
+        metadata=about(
+            "File with the authorities (PEM) that may have signed the Collector's certificate.",
+            standard="OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ),
+    )
+    client_certificate: str | None = field(
+        default=None,
+        metadata=about(
+            "File with the agent's own certificate (PEM), for mutual TLS.",
+            standard="OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ),
+    )
+    client_key: str | None = field(
+        default=None,
+        metadata=about(
+            "File with the key of the agent's own certificate (PEM).",
+            standard="OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        ),
+    )
+    insecure: bool | None = field(
+        default=None,
+        metadata=about(
+            "gRPC without TLS where the endpoint has no scheme that says so.",
+            standard="OTEL_EXPORTER_OTLP_INSECURE",
+        ),
+    )
+    temporality: Literal["cumulative", "delta", "lowmemory"] | None = field(
+        default=None,
+        metadata=about(
+            "Whether counts run since the start (cumulative) or since the last export (delta, lowmemory).",
+            standard="OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.client_certificate is not None and self.client_key is None:
+            raise SettingError("client_key", "is missing beside client_certificate")
+        if self.client_key is not None and self.client_certificate is None:
+            raise SettingError("client_certificate", "is missing beside client_key")
+
+    def is_on(self, environ: Mapping[str, str]) -> bool:
+        """Whether OTLP is exported, given the process's environment."""
+        if self.enabled is not None:
+            return self.enabled
+        return bool(self.endpoint or any(environ.get(k) for k in STANDARD_ENDPOINTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSettings(Section):
+    """Telemetry on standard output, for a look without a backend."""
+
+    enabled: bool = field(
+        default=False,
+        metadata=about("Whether spans and metrics are printed on standard output."),
+    )
+    format: Literal["text", "json"] = field(
+        default="text",
+        metadata=about("text (a line each) or json (OTLP's own JSON, a line each)."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings(Section):
+    """The agent's own HTTP endpoint: /metrics, /healthz, /status."""
+
+    enabled: bool = field(
+        default=True, metadata=about("Whether the endpoint is served.")
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=about(
+            "Address that it listens on; it knows no login, so let it stay on loopback."
+        ),
+    )
+    port: int = field(
+        default=8127,
+        metadata=about("Port; 0 takes any that is free.", least=0, most=65535),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSettings(Section):
+    """CPU, memory, I/O of the observed processes and containers."""
+
+    enabled: bool = field(
+        default=True,
+        metadata=about("Whether process.* and container.* metrics are reported."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings(Section):
+    """What the agent itself may use."""
+
+    memory_mb: int = field(
+        default=256,
+        metadata=about(
+            "Resident memory, in MiB, above which the agent sheds load and says so: spans first.",
+            least=64,
+            most=65536,
+        ),
+    )
+    span_queue: int = field(
+        default=4096,
+        metadata=about(
+            "Spans that wait for a slow or unreachable backend; over it the oldest are dropped and counted.",
+            least=1,
+            most=1_000_000,
+        ),
+    )
+    metric_queue: int = field(
+        default=6,
+        metadata=about(
+            "Metric exports (one an interval) that wait for a slow or unreachable backend; over it the oldest are dropped and counted.",
+            least=1,
+            most=1000,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All sections, in the order of the reference file."""
+
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    kernel: KernelSettings = field(default_factory=KernelSettings)
+    spans: SpanSettings = field(default_factory=SpanSettings)
+    services: ServiceSettings = field(default_factory=ServiceSettings)
+    routes: RouteSettings = field(default_factory=RouteSettings)
+    otlp: OtlpSettings = field(default_factory=OtlpSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    resources: ResourceSettings = field(default_factory=ResourceSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+
+
+class Setting(NamedTuple):
+    """One leaf of the configuration."""
+
+    section: str
+    key: str
+    default: object
+    about: About
+
+    @property
+    def path(self) -> str:
+        return f"{self.section}.{self.key}"
+
+    @property
+    def variable(self) -> str:
+        return f"DEETUNE_{self.section}_{self.key}".upper()
+
+
+def settings() -> Iterator[Setting]:
+    """All settings, section by section."""
+    default = Config()
+    for section in fields(Config):
+        of = getattr(default, section.name)
+        for key in fields(of):
+            yield Setting(
+                section.name, key.name, getattr(of, key.name), about_field(key)
+            )
