@@ -272,7 +272,7 @@ class ServiceSettings(Section):
     rules: tuple[ServiceRule, ...] = field(
         default=(),
         metadata=about(
-            "Names for processes; the first rule that matches wins, before anything the agent would find by itself."
+            "Names for processes; the first rule that matches wins, before anything the agent would find by itself: `[{match: {exe: '*/nginx', port: 80}, name: edge, namespace: shop}]`."
         ),
     )
 
