@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a process from /proc, and never takes another process for it.
+
+Who: a process is its pid *and* its start time. The kernel side gives `start_boottime`
+in ns; /proc/PID/stat gives the same in clock ticks (10 ms), so they must agree to one
+tick. /proc shifts it by the reader's time namespace; we shift ours alike.
+
+How: /proc/PID is opened as a directory once and everything is read through that
+descriptor. The kernel ties it to that one process: when it has ended the reads fail
+(ESRCH), also when its pid lives again. So one comparison of start times, after the
+opening, holds for all that is read.
+
+Where: pids from the kernel side are those of the root pid namespace. If /proc is
+that of another one (an agent in a container without the host's pids), its numbers
+mean other processes. /proc shows no process's pids in *outer* namespaces (NSpid
+starts at the namespace of /proc itself), so there we look for the one process with the
+same start tick, network namespace and name (of any of its threads, for the kernel
+side sees the thread that does the I/O); none or several count as gone.
+
+What: of the environment only the two OTEL_* variables are picked out, nothing else
+of it is kept. Reads have bounds; what is longer is cut, never refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from deetune_otel.model import Owner
+
+__all__ = ["ProcessFacts", "ProcessReader"]
+
+_ROOT_PID_NAMESPACE: Final = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same everywhere
+_TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+# A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
+_COMMAND_LINE_BYTES: Final = 256 * 1024
+_ENVIRONMENT_BYTES: Final = 1024 * 1024
+_SMALL_FILE_BYTES: Final = 64 * 1024
+_ENDED_STATES: Final = frozenset("ZXx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFacts:
+    """What /proc says of a process; "" or () where it says nothing or may not be read."""
+
+    pid: int  # in the pid namespace of /proc
+    parent_pid: int  # likewise; 0: outside of it
+    comm: str
+    executable: str = ""  # path, as its own mount namespace has it
+    arguments: tuple[str, ...] = ()
+    otel_service_name: str = ""
+    otel_resource_attributes: str = ""
+    cgroup: str = ""  # the text of /proc/PID/cgroup
+    working_directory: str = ""
+    netns: int = 0
+    listening_ports: frozenset[int] = frozenset()
+
+
+class _Stat:
+    """The fields that we use of /proc/PID/stat; the name may hold spaces and `)`."""
+
+    __slots__ = ("comm", "image", "parent_pid", "start_ticks", "state")
+
+    def __init__(self, text: bytes) -> None:
+        left, _, right = text.rpartition(b")")
+        fields = right.split()
+        self.comm = _text(left.partition(b"(")[2])
+        self.state = chr(fields[0][0])
+        self.parent_pid = int(fields[1])
+        self.start_ticks = int(fields[19])
+        # startstack, arg_start, env_start: every exec lays them out anew, at random
+        self.image = (fields[25], fields[45], fields[47])
+
+
+class _Directory:
+    """An open /proc/PID: reads fail with OSError once that very process has ended."""
+
+    __slots__ = ("_fd", "pid")
+
+    def __init__(self, proc: Path, pid: int) -> None:
+        self._fd = os.open(proc / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.pid = pid
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def read(self, name: str, limit: int = _SMALL_FILE_BYTES) -> bytes:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+        try:
+            chunks = []
+            while limit > 0 and (chunk := os.read(fd, min(limit, _SMALL_FILE_BYTES))):
+                chunks.append(chunk)
+                limit -= len(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(fd)
+
+    def read_if_allowed(self, name: str, limit: int = _SMALL_FILE_BYTES) -> bytes:
+        try:
+            return self.read(name, limit)
+        except OSError:
+            return b""
+
+    def link_if_allowed(self, name: str) -> str:
+        try:
+            return _text(os.fsencode(os.readlink(name, dir_fd=self._fd)))
+        except OSError:
+            return ""
+
+    def stat(self) -> _Stat:
+        return _Stat(self.read("stat"))
+
+    def thread_names(self) -> set[str]:
+        fd = os.open("task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._fd)
+        try:
+            threads = os.listdir(fd)
+        finally:
+            os.close(fd)
+        return {
+            _text(self.read_if_allowed(f"task/{tid}/comm").rstrip(b"\n"))
+            for tid in threads
+        }
+
+    def executable_file(self) -> tuple[int, int]:
+        """(device, inode) of what runs; (0, 0) when it may not be known."""
+        try:
+            status = os.stat("exe", dir_fd=self._fd)
+        except OSError:
+            return (0, 0)
+        return (status.st_dev, status.st_ino)
+
+    def netns(self) -> int:
+        return _inode(self.link_if_allowed("ns/net"))
+
+
+class ProcessReader:
+    """Reads processes through one /proc; keeps nothing of them.
+
+    `proc` is psutil's by default, so that one setting (`psutil.PROCFS_PATH`) is enough
+    where the host's /proc is mounted elsewhere.
+    """
+
+    def __init__(self, proc: Path | None = None) -> None:
+        self._proc = proc or Path(psutil.PROCFS_PATH)
+        self._boottime_offset_ns = self._read_boottime_offset_ns()
+        self.sees_root_pids: Final = self._is_root_pid_namespace()
+
+    def read(self, owner: Owner, *, with_ports: bool = False) -> ProcessFacts | None:
+        """The process's facts; None when it has ended, or is not to be seen from here.
+
+        A zombie counts as ended: it has neither executable nor arguments any more.
+        `with_ports` is dear (it walks all its descriptors): only when it is asked for.
+        """
+        with self._open(owner) as directory:
+            return self._facts(directory, with_ports=with_ports) if directory else None
+
+    def read_parent(self, owner: Owner, *, generation: int = 1) -> ProcessFacts | None:
+        """The facts of the parent (2: its parent, ...); None when there is none left.
+
+        The parent's pid means the parent as long as the child still has it.
+        """
+        with contextlib.ExitStack() as stack:
+            child = stack.enter_context(self._open(owner))
+            for _ in range(generation):
+                if not child:
+                    return None
+                child = stack.enter_context(self._open_parent(child))
+            return self._facts(child, with_ports=False) if child else None
+
+    def fingerprint(self, owner: Owner) -> int | None:
+        """A number that differs after an exec or a new title; None when it has ended."""
+        with self._open(owner) as directory:
+            if not directory:
+                return None
+            try:
+                image = directory.stat().image
+                command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
+            except (OSError, ValueError, IndexError):
+                return None
+            return hash((image, directory.executable_file(), command_line))
+
+    def local_pid(self, owner: Owner) -> int | None:
+        """The process's pid in /proc; None when it has ended or is not to be seen."""
+        with self._open(owner) as directory:
+            return directory.pid if directory else None
+
+    @contextlib.contextmanager
+    def _open(self, owner: Owner) -> Iterator[_Directory | None]:
+        """The owner's directory if it is the owner's, alive."""
+        ticks = self._ticks(owner)
+        pid = owner.process.pid if self.sees_root_pids else self._search(owner, ticks)
+        directory = self._open_pid(pid)
+        try:
+            yield directory if directory and _is(directory, ticks) else None
+        finally:
+            if directory:
+                directory.close()
+
+    @contextlib.contextmanager
+    def _open_parent(self, child: _Directory) -> Iterator[_Directory | None]:
+        try:
+            parent = self._open_pid(child.stat().parent_pid)
+        except (OSError, ValueError, IndexError):
+            parent = None
+        try:
+            yield parent if parent and _is_child(child, parent) else None
+        finally:
+            if parent:
+                parent.close()
+
+    def _open_pid(self, pid: int) -> _Directory | None:
+        if pid <= 0:
+            return None
+        try:
+            return _Directory(self._proc, pid)
+        except OSError:
+            return None
+
+    def _facts(
+        self, directory: _Directory, *, with_ports: bool
+    ) -> ProcessFacts | None:
+        try:
+            stat = directory.stat()
+            command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
+            if stat.state in _ENDED_STATES:
+                return None
+            ports = _listening_ports(directory.pid) if with_ports else frozenset()
+            environment = _environment(
+                directory.read_if_allowed("environ", _ENVIRONMENT_BYTES)
+            )
+            facts = ProcessFacts(
+                pid=directory.pid,
+                parent_pid=stat.parent_pid,
+                comm=stat.comm,
+                executable=directory.link_if_allowed("exe"),
+                arguments=_arguments(command_line),
+                otel_service_name=environment.get(b"OTEL_SERVICE_NAME", ""),
+                otel_resource_attributes=environment.get(
+                    b"OTEL_RESOURCE_ATTRIBUTES", ""
+                ),
+                cgroup=_text(directory.read_if_allowed("cgroup")),
+                working_directory=directory.link_if_allowed("cwd"),
+                netns=directory.netns(),
+                listening_ports=ports,
+            )
+            # Ended while we read: what came late may be empty for that reason. And
+            # psutil goes by the pid, which meant this process if it still lives now.
+            ended = directory.stat().state in _ENDED_STATES
+        except (OSError, ValueError, IndexError):
+            return None
+        return None if ended else facts
+
+    def _ticks(self, owner: Owner) -> int:
+        return (owner.process.start_ns + self._boottime_offset_ns) // _TICK_NS
+
+    def _search(self, owner: Owner, ticks: int) -> int:
+        """The only pid here that can be this owner; 0 when none or several can."""
+        found = [pid for pid in self._pids() if self._may_be(pid, owner, ticks)]
+        return found[0] if len(found) == 1 else 0
+
+    def _pids(self) -> list[int]:
+        try:
+            return [int(name) for name in os.listdir(self._proc) if name.isdecimal()]
+        except OSError:
+            return []
+
+    def _may_be(self, pid: int, owner: Owner, ticks: int) -> bool:
+        directory = self._open_pid(pid)
+        if not directory:
+            return False
+        try:
+            return (
+                directory.stat().start_ticks == ticks
+                and directory.netns() == owner.netns
+                and owner.comm in directory.thread_names()
+            )
+        except (OSError, ValueError, IndexError):
+            return False
+        finally:
+            directory.close()
+
+    def _is_root_pid_namespace(self) -> bool:
+        """Whether /proc's numbers are the root namespace's: its pid 1 lives there.
+
+        Where we may not look at pid 1, our own namespace tells it, if /proc is ours.
+        """
+        try:
+            return os.readlink(self._proc / "1/ns/pid") == _ROOT_PID_NAMESPACE
+        except OSError:
+            pass
+        try:
+            status = (self._proc / "self/status").read_bytes()
+            own = os.readlink(self._proc / "self/ns/pid")
+        except OSError:
+            return False
+        levels = next(
+            (line for line in status.splitlines() if line.startswith(b"NSpid:")), b""
+        ).split()
+        return own == _ROOT_PID_NAMESPACE and len(levels) == 2
+
+    def _read_boottime_offset_ns(self) -> int:
+        """By how much our time namespace shifts the start times that /proc shows."""
+        try:
+            lines = (self._proc / "self/timens_offsets").read_text().splitlines()
+        except OSError:  # a kernel without time namespaces
+            return 0
+        for line in lines:
+            clock, seconds, nanoseconds = line.split()
+            if clock == "boottime":
+                return int(seconds) * 1_000_000_000 + int(nanoseconds)
+        return 0
+
+
+def _is(directory: _Directory, ticks: int) -> bool:
+    """Whether this process started at this tick, give or take one."""
+    try:
+        return abs(directory.stat().start_ticks - ticks) <= 1
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _is_child(child: _Directory, parent: _Directory) -> bool:
+    """Whether the parent that we opened is the one that the child still has."""
+    try:
+        parent.stat()
+        return child.stat().parent_pid == parent.pid
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _listening_ports(pid: int) -> frozenset[int]:
+    try:
+        sockets = psutil.Process(pid).net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return frozenset()
+    return frozenset(
+        socket.laddr.port
+        for socket in sockets
+        if socket.status == psutil.CONN_LISTEN and socket.laddr
+    )
+
+
+def _arguments(command_line: bytes) -> tuple[str, ...]:
+    """The arguments; a title written over them is one, whatever it is filled up with."""
+    stripped = command_line.rstrip(b"\0 ")
+    return tuple(_text(part) for part in stripped.split(b"\0")) if stripped else ()
+
+
+def _environment(environ: bytes) -> dict[bytes, str]:
+    """The two variables that we look at; the first wins, as getenv has it."""
+    picked: dict[bytes, str] = {}
+    for entry in environ.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if name in {b"OTEL_SERVICE_NAME", b"OTEL_RESOURCE_ATTRIBUTES"}:
+            picked.setdefault(name, _text(value))
+    return picked
+
+
+def _inode(link: str) -> int:
+    """4026531833 of `net:[4026531833]`; 0 of anything else."""
+    number = link.partition("[")[2].rstrip("]")
+    return int(number) if number.isdecimal() else 0
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
