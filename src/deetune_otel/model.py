@@ -114,6 +114,7 @@ class SeriesKey(NamedTuple):
     signature: int  # 0: the protocol names no operation; 1: overflow
     outcome: int  # HTTP status, Redis error index, errno of a failed connect
     end: End
+    overflow_role: Role = Role.UNKNOWN  # only with edge_id 0: there is no edge to tell it
 
 
 class SeriesValue(NamedTuple):
