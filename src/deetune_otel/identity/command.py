@@ -61,18 +61,103 @@ class _Syntax:
 
 
 _EXTENSIONS: Final = frozenset(
-    ".py .pyc .pyw .pyz .zip .js .mjs .cjs .ts .mts .jsx .tsx .rb .ru .pl .psgi .php "
-    ".phar .sh .bash .zsh .lua .tcl .r .jl .ex .exs .dll .exe .jar .war .ini .yml "
-    ".yaml .toml".split()
+    [
+        ".py",
+        ".pyc",
+        ".pyw",
+        ".pyz",
+        ".zip",
+        ".js",
+        ".mjs",
+        ".cjs",
+        ".ts",
+        ".mts",
+        ".jsx",
+        ".tsx",
+        ".rb",
+        ".ru",
+        ".pl",
+        ".psgi",
+        ".php",
+        ".phar",
+        ".sh",
+        ".bash",
+        ".zsh",
+        ".lua",
+        ".tcl",
+        ".r",
+        ".jl",
+        ".ex",
+        ".exs",
+        ".dll",
+        ".exe",
+        ".jar",
+        ".war",
+        ".ini",
+        ".yml",
+        ".yaml",
+        ".toml",
+    ]
 )
 _SHARED_NAMES: Final = frozenset(
-    "__main__ __init__ app application asgi bootstrap index launcher main manage run "
-    "server start wsgi celery tasks config settings core".split()
+    [
+        "__main__",
+        "__init__",
+        "app",
+        "application",
+        "asgi",
+        "bootstrap",
+        "index",
+        "launcher",
+        "main",
+        "manage",
+        "run",
+        "server",
+        "start",
+        "wsgi",
+        "celery",
+        "tasks",
+        "config",
+        "settings",
+        "core",
+    ]
 )
 _SHARED_DIRECTORIES: Final = _SHARED_NAMES | frozenset(
-    "bin build code current dist home lib lib64 libexec local opt out public releases "
-    "root sbin scripts site-packages node_modules src srv tmp usr var www html web "
-    "workspace data mnt target release debug".split()
+    [
+        "bin",
+        "build",
+        "code",
+        "current",
+        "dist",
+        "home",
+        "lib",
+        "lib64",
+        "libexec",
+        "local",
+        "opt",
+        "out",
+        "public",
+        "releases",
+        "root",
+        "sbin",
+        "scripts",
+        "site-packages",
+        "node_modules",
+        "src",
+        "srv",
+        "tmp",
+        "usr",
+        "var",
+        "www",
+        "html",
+        "web",
+        "workspace",
+        "data",
+        "mnt",
+        "target",
+        "release",
+        "debug",
+    ]
 )
 _PYTHON: Final = _Syntax(
     with_value="WXQ",
@@ -84,8 +169,19 @@ _NODE: Final = _Syntax(
     with_value="rC",
     code="ep",
     long_with_value=frozenset(
-        "--require --import --loader --experimental-loader --conditions --title "
-        "--env-file --icu-data-dir --openssl-config --inspect-port --input-type".split()
+        [
+            "--require",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+            "--conditions",
+            "--title",
+            "--env-file",
+            "--icu-data-dir",
+            "--openssl-config",
+            "--inspect-port",
+            "--input-type",
+        ]
     ),
     long_code=frozenset({"--eval", "--print"}),
 )
@@ -110,8 +206,20 @@ _INTERPRETERS: Final[tuple[tuple[re.Pattern[str], _Syntax], ...]] = (
 )  # fmt: skip
 _JAVA: Final = re.compile(r"java|jsvc|javaw")
 _JAVA_WITH_VALUE: Final = frozenset(
-    "-cp -classpath --class-path -p --module-path --add-modules --add-reads "
-    "--add-exports --add-opens --limit-modules --upgrade-module-path --source".split()
+    [
+        "-cp",
+        "-classpath",
+        "--class-path",
+        "-p",
+        "--module-path",
+        "--add-modules",
+        "--add-reads",
+        "--add-exports",
+        "--add-opens",
+        "--limit-modules",
+        "--upgrade-module-path",
+        "--source",
+    ]
 )
 _JAVA_NAME_PROPERTIES: Final = ("-Dotel.service.name=", "-Dspring.application.name=")
 # Main classes of servers that nobody calls by their main class.
@@ -144,9 +252,37 @@ _CALLABLE: Final = re.compile(
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 # Options of the Python servers whose value can look like an application.
 _NOT_AN_APP_AFTER: Final = frozenset(
-    "-c --config -k --worker-class -b --bind --host -h --log-config --logger-class "
-    "--loop --http --ws --lifespan --interface --log-level -u --user -g --group "
-    "--chdir --app-dir --env-file --reload-dir -e --env -p --pid --port".split()
+    [
+        "-c",
+        "--config",
+        "-k",
+        "--worker-class",
+        "-b",
+        "--bind",
+        "--host",
+        "-h",
+        "--log-config",
+        "--logger-class",
+        "--loop",
+        "--http",
+        "--ws",
+        "--lifespan",
+        "--interface",
+        "--log-level",
+        "-u",
+        "--user",
+        "-g",
+        "--group",
+        "--chdir",
+        "--app-dir",
+        "--env-file",
+        "--reload-dir",
+        "-e",
+        "--env",
+        "-p",
+        "--pid",
+        "--port",
+    ]
 )
 
 
@@ -173,6 +309,7 @@ def name_command(
             name=found.name,
             found_by=found.by,
             command=f"{shown} {found.shown}".rstrip(),
+            is_bare_interpreter=found.is_helper,
             is_helper=found.is_helper,
         )
     is_interpreter = _is_interpreter(program)
@@ -228,18 +365,24 @@ def _by_title(context: _Context, program: str, executable: str) -> _Found | None
             name = reading(match, context)
             return _Found(name, "title") if name else None
     if len(context.arguments) > 1:
-        return None
+        return None  # an ordinary argv[0]
+    return _by_free_title(title, program, context.directory)
+
+
+def _by_free_title(title: str, program: str, directory: str) -> _Found | None:
+    """A title that no known program writes: a command line in one string, or words."""
     if _is_title_text(title):
         words = title.split()
         first = _base(words[0])
+        context = _Context(words, directory)
         if _is_interpreter(first) or first in _LAUNCHERS:  # "node /srv/shop/app.js"
-            return _by_program(_Context(words, context.directory), first) or (
-                _by_interpreter(_Context(words, context.directory), first)
-            )
-        return _Found(first.rstrip(":"), "title") if first.strip(":") else None
-    if _is_interpreter(program) and not _is_interpreter(_base(title).lstrip("-")):
-        return _Found(_base(title), "title")  # setproctitle("orders-worker")
-    return None
+            return _by_program(context, first) or _by_interpreter(context, first)
+        name = first.rstrip(":")
+    elif _is_interpreter(program) and not _is_interpreter(_base(title).lstrip("-")):
+        name = _base(title)  # setproctitle("orders-worker")
+    else:
+        name = ""
+    return _Found(name, "title") if name else None
 
 
 def _title_app(match: re.Match[str], context: _Context) -> str:
@@ -295,51 +438,82 @@ _TITLES: Final[
 
 
 def _by_program(context: _Context, program: str) -> _Found | None:
-    rest = context.arguments[1:]
-    if _JAVA.fullmatch(program):
-        return _java(rest, context)
-    if re.fullmatch(r"php-fpm[0-9.]*", program):
-        return _Found("php-fpm", "executable")
-    if program == "beam.smp":  # Erlang: RabbitMQ, Elixir's releases
-        node = _value_of(rest, ("-sname", "-name")).partition("@")[0]
-        return _Found(node, "app") if node else None
-    if re.fullmatch(r"php(-cli)?[0-9.]*", program) and "-S" in rest:
-        root = _value_of(rest, ("-t",)) or context.directory
-        return _directory_found(posixpath.join(context.directory, root))
-    if program in {"R", "Rscript"}:
-        script = _value_of(rest, ("--file",))
-        return _script_found(script, context) if script else None
     if program in _LAUNCHERS:
-        name = _LAUNCHERS[program](rest, context)
+        name = _LAUNCHERS[program](context.arguments[1:], context)
         return _Found(name, "app") if name else None
+    for pattern, reading in _PROGRAMS:
+        if pattern.fullmatch(program):
+            return reading(context.arguments[1:], context)
     return None
 
 
 def _java(arguments: Sequence[str], context: _Context) -> _Found | None:
-    """`-jar x.jar`, `-m module/class` or the first word that is no option."""
-    for property_name in _JAVA_NAME_PROPERTIES:
+    for name in _JAVA_NAME_PROPERTIES:
         for argument in arguments:
-            if argument.startswith(property_name):
-                return _Found(argument.removeprefix(property_name), "app")
+            if argument.startswith(name):
+                return _Found(argument.removeprefix(name), "app")
+    kind, word = _java_start(arguments)
+    if not word:
+        return None
+    if kind == "jar":
+        return _Found(_name_of_jar(word), "jar", f"-jar {word}")
+    name = _JAVA_SERVERS.get(word) or re.split(r"[./$]", word.rstrip("./$"))[-1]
+    if name.endswith("Launcher") and "springframework" in word:
+        name = _name_of_directory(context.directory) or name
+    return _Found(name, "class", word) if name else None
+
+
+def _java_start(arguments: Sequence[str]) -> tuple[str, str]:
+    """`-jar x.jar`, `-m module/class`, or the first word that is no option."""
     words = iter(arguments)
     for word in words:
         if word == "-jar":
-            jar = next(words, "")
-            return _Found(_name_of_jar(jar), "jar", f"-jar {jar}") if jar else None
+            return "jar", next(words, "")
         if word in {"-m", "--module"}:
-            word = next(words, "")  # noqa: PLW2901
-        elif word in _JAVA_WITH_VALUE:
+            return "class", next(words, "")
+        if word in _JAVA_WITH_VALUE:
             next(words, "")
-            continue
-        elif word.startswith(("-", "@")):
-            continue
-        if not word:
-            return None
-        name = _JAVA_SERVERS.get(word) or re.split(r"[./$]", word.rstrip("./$"))[-1]
-        if name.endswith("Launcher") and "springframework" in word:
-            name = _name_of_directory(context.directory) or name
-        return _Found(name, "class", word) if name else None
-    return None
+        elif not word.startswith(("-", "@")):
+            return "class", word
+    return "", ""
+
+
+def _php_fpm(_arguments: Sequence[str], _context: _Context) -> _Found | None:
+    return _Found("php-fpm", "executable")  # without Debian's version
+
+
+def _php_server(arguments: Sequence[str], context: _Context) -> _Found | None:
+    """`php -S 0.0.0.0:8000 -t shop/public`: what is served is the project."""
+    if "-S" not in arguments:
+        return None
+    root = posixpath.join(context.directory, _value_of(arguments, ("-t",)))
+    name = _name_of_directory(root)
+    return _Found(name, "script") if name else None
+
+
+def _erlang(arguments: Sequence[str], _context: _Context) -> _Found | None:
+    """RabbitMQ, Elixir's releases: the node's name, without its host."""
+    node = _value_of(arguments, ("-sname", "-name")).partition("@")[0]
+    return _Found(node, "app") if node else None
+
+
+def _r(arguments: Sequence[str], context: _Context) -> _Found | None:
+    script = _value_of(arguments, ("--file",))
+    return _script_found(script, context) if script else None
+
+
+_PROGRAMS: Final[
+    tuple[
+        tuple[re.Pattern[str], Callable[[Sequence[str], _Context], _Found | None]],
+        ...,
+    ]
+] = (
+    (_JAVA, _java),
+    (re.compile(r"php-fpm[0-9.]*"), _php_fpm),
+    (re.compile(r"php(-cli)?[0-9.]*"), _php_server),
+    (re.compile(r"beam\.smp"), _erlang),
+    (re.compile(r"R(script)?"), _r),
+)
 
 
 def _name_of_jar(path: str) -> str:
@@ -431,11 +605,6 @@ def _by_script(script: str, index: int, context: _Context) -> _Found | None:
 def _script_found(script: str, context: _Context) -> _Found | None:
     name = _name_of_path(script, context.directory)
     return _Found(name, "script", script) if name else None
-
-
-def _directory_found(directory: str) -> _Found | None:
-    name = _name_of_directory(directory)
-    return _Found(name, "script") if name else None
 
 
 # ── programs whose argument is the application ───────────────────────────────────────

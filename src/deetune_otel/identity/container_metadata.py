@@ -9,7 +9,6 @@ readable the container simply has no name. Files have bounds: they are not ours.
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 from collections.abc import Mapping
@@ -20,7 +19,10 @@ from typing import Final
 __all__ = ["ContainerMetadata", "read_container_metadata"]
 
 _DOCKER: Final = "var/lib/docker/containers/{id}/config.v2.json"
-_STORAGES: Final = ("var/lib/containers/storage", "home/*/.local/share/containers/storage")
+_STORAGES: Final = (
+    "var/lib/containers/storage",
+    "home/*/.local/share/containers/storage",
+)
 _BUNDLES: Final = (
     "run/containerd/io.containerd.runtime.v2.task/*/{id}/config.json",
     "run/containers/storage/overlay-containers/{id}/userdata/config.json",
@@ -109,7 +111,7 @@ def _from_bundle(container_id: str, root: Path) -> ContainerMetadata | None:
 
 
 def _paths(root: Path, pattern: str) -> list[Path]:
-    return [root / found for found in sorted(glob.glob(pattern, root_dir=root))]
+    return sorted(root.glob(pattern))
 
 
 def _first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:

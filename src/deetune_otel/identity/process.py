@@ -36,13 +36,17 @@ from deetune_otel.model import Owner
 
 __all__ = ["ProcessFacts", "ProcessReader"]
 
-_ROOT_PID_NAMESPACE: Final = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same everywhere
+_ROOT_PID_NAMESPACE: Final = (
+    "pid:[4026531836]"  # PROC_PID_INIT_INO, the same everywhere
+)
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
 _COMMAND_LINE_BYTES: Final = 256 * 1024
 _ENVIRONMENT_BYTES: Final = 1024 * 1024
 _SMALL_FILE_BYTES: Final = 64 * 1024
 _ENDED_STATES: Final = frozenset("ZXx")
+# Ended or forbidden; and a stat line that is not what the kernel writes today.
+_UNREADABLE: Final = (OSError, ValueError, IndexError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ class _Directory:
     def thread_names(self) -> set[str]:
         fd = os.open("task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._fd)
         try:
-            threads = os.listdir(fd)
+            threads = os.listdir(fd)  # noqa: PTH208 - Path takes no descriptor
         finally:
             os.close(fd)
         return {
@@ -181,7 +185,7 @@ class ProcessReader:
             try:
                 image = directory.stat().image
                 command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
-            except (OSError, ValueError, IndexError):
+            except _UNREADABLE:
                 return None
             return hash((image, directory.executable_file(), command_line))
 
@@ -189,6 +193,11 @@ class ProcessReader:
         """The process's pid in /proc; None when it has ended or is not to be seen."""
         with self._open(owner) as directory:
             return directory.pid if directory else None
+
+    def cgroup(self, owner: Owner) -> str:
+        """The text of its cgroup file; "" when it has ended or may not be read."""
+        with self._open(owner) as directory:
+            return _text(directory.read_if_allowed("cgroup")) if directory else ""
 
     @contextlib.contextmanager
     def _open(self, owner: Owner) -> Iterator[_Directory | None]:
@@ -206,7 +215,7 @@ class ProcessReader:
     def _open_parent(self, child: _Directory) -> Iterator[_Directory | None]:
         try:
             parent = self._open_pid(child.stat().parent_pid)
-        except (OSError, ValueError, IndexError):
+        except _UNREADABLE:
             parent = None
         try:
             yield parent if parent and _is_child(child, parent) else None
@@ -222,9 +231,7 @@ class ProcessReader:
         except OSError:
             return None
 
-    def _facts(
-        self, directory: _Directory, *, with_ports: bool
-    ) -> ProcessFacts | None:
+    def _facts(self, directory: _Directory, *, with_ports: bool) -> ProcessFacts | None:
         try:
             stat = directory.stat()
             command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
@@ -252,7 +259,7 @@ class ProcessReader:
             # Ended while we read: what came late may be empty for that reason. And
             # psutil goes by the pid, which meant this process if it still lives now.
             ended = directory.stat().state in _ENDED_STATES
-        except (OSError, ValueError, IndexError):
+        except _UNREADABLE:
             return None
         return None if ended else facts
 
@@ -266,7 +273,7 @@ class ProcessReader:
 
     def _pids(self) -> list[int]:
         try:
-            return [int(name) for name in os.listdir(self._proc) if name.isdecimal()]
+            return [int(p.name) for p in self._proc.iterdir() if p.name.isdecimal()]
         except OSError:
             return []
 
@@ -280,7 +287,7 @@ class ProcessReader:
                 and directory.netns() == owner.netns
                 and owner.comm in directory.thread_names()
             )
-        except (OSError, ValueError, IndexError):
+        except _UNREADABLE:
             return False
         finally:
             directory.close()
@@ -291,12 +298,12 @@ class ProcessReader:
         Where we may not look at pid 1, our own namespace tells it, if /proc is ours.
         """
         try:
-            return os.readlink(self._proc / "1/ns/pid") == _ROOT_PID_NAMESPACE
+            return str((self._proc / "1/ns/pid").readlink()) == _ROOT_PID_NAMESPACE
         except OSError:
             pass
         try:
             status = (self._proc / "self/status").read_bytes()
-            own = os.readlink(self._proc / "self/ns/pid")
+            own = str((self._proc / "self/ns/pid").readlink())
         except OSError:
             return False
         levels = next(
@@ -321,7 +328,7 @@ def _is(directory: _Directory, ticks: int) -> bool:
     """Whether this process started at this tick, give or take one."""
     try:
         return abs(directory.stat().start_ticks - ticks) <= 1
-    except (OSError, ValueError, IndexError):
+    except _UNREADABLE:
         return False
 
 
@@ -330,7 +337,7 @@ def _is_child(child: _Directory, parent: _Directory) -> bool:
     try:
         parent.stat()
         return child.stat().parent_pid == parent.pid
-    except (OSError, ValueError, IndexError):
+    except _UNREADABLE:
         return False
 
 

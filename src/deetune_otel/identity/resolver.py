@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Owners (as the kernel saw them) -> services, remembered by pid and start time.
+
+A process is looked at when it is first asked for, then again after 1 s, 2 s, 4 s and so
+on up to about a minute: one read of /proc/PID/stat and cmdline, one stat of its executable
+(under 0.1 ms). Only when these differ (an exec lays out memory anew, a server writes
+its title) is it named again; fork, socket, exec thus ends in the right name within
+a second. A process that ended keeps the name it had; one that had ended
+before it was ever looked at is named by its `comm`.
+
+Workers of a prefork server have their parent's command line, or a title that says whose
+they are, and so its name. Helpers that a runtime starts by exec (Python's
+multiprocessing: uvicorn's workers) have neither: they are named by the nearest ancestor
+that is no helper, if it runs the same executable.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from cachetools import LRUCache
+from opentelemetry.semconv._incubating.attributes.host_attributes import (
+    HOST_ID,
+    HOST_NAME,
+)
+from opentelemetry.semconv._incubating.attributes.os_attributes import OS_TYPE
+from opentelemetry.semconv._incubating.attributes.process_attributes import (
+    PROCESS_PID,
+)
+
+from deetune_otel.config.schema import ServiceRule
+from deetune_otel.identity.container import Cgroup, parse_cgroup
+from deetune_otel.identity.container_metadata import (
+    ContainerMetadata,
+    read_container_metadata,
+)
+from deetune_otel.identity.process import ProcessFacts, ProcessReader
+from deetune_otel.identity.service import command_of, ended_service, identify
+from deetune_otel.model import Owner, ProcessKey, Service
+
+__all__ = ["Resolver", "read_host_id"]
+
+# Twice the kernel side's default of owners: ended ones linger until forgotten.
+_PROCESSES: Final = 2048
+_CONTAINERS: Final = 512
+_FIRST_CHECK_S: Final = 1.0
+_LONGEST_CHECK_S: Final = 64.0
+# multiprocessing inside a worker inside a server; more is not seen in the wild
+_ANCESTORS: Final = 4
+
+
+@dataclass(slots=True)
+class _Known:
+    """A named process, and when to look whether it still is what it was."""
+
+    service: Service
+    fingerprint: int | None  # None: ended, nothing can change
+    check_at_s: float
+    interval_s: float
+
+
+class Resolver:
+    """Names processes; may be asked from several threads, and never raises."""
+
+    def __init__(  # noqa: PLR0913 - all but the first are named
+        self,
+        rules: Sequence[ServiceRule],
+        *,
+        host_name: str,
+        host_id: str = "",
+        root: Path = Path("/"),
+        reader: ProcessReader | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`root` is the host's root directory, where runtimes keep their files."""
+        self._rules = rules
+        self._with_ports = any(rule.match.port is not None for rule in rules)
+        self._host_name = host_name
+        self._host: dict[str, str | int] = {HOST_NAME: host_name, OS_TYPE: "linux"}
+        if host_id:
+            self._host[HOST_ID] = host_id
+        self._root = root
+        self._reader = reader or ProcessReader()
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._known: LRUCache[ProcessKey, _Known] = LRUCache(_PROCESSES)
+        self._containers: LRUCache[str, ContainerMetadata | None] = LRUCache(
+            _CONTAINERS
+        )
+
+    def service(self, owner: Owner) -> Service:
+        """Who this process is; the same object as long as nothing changed."""
+        with self._lock:
+            now_s = self._clock_s()
+            known = self._known.get(owner.process)
+            if known is None:
+                known = self._name(owner, now_s)
+                self._known[owner.process] = known
+            elif known.fingerprint is not None and now_s >= known.check_at_s:
+                self._check(owner, known, now_s)
+            return known.service
+
+    def forget(self, owner: Owner) -> None:
+        """Drop what is remembered of a process that is gone for good."""
+        with self._lock:
+            self._known.pop(owner.process, None)
+
+    def _name(self, owner: Owner, now_s: float) -> _Known:
+        # The fingerprint first: an exec between the two readings is found at the check.
+        fingerprint = self._reader.fingerprint(owner)
+        facts = self._reader.read(owner, with_ports=self._with_ports)
+        if facts is None:
+            service, fingerprint = ended_service(owner.comm), None
+        else:
+            service = self._identify(owner, facts)
+        return _Known(
+            service=self._placed(service, owner.process.pid),
+            fingerprint=fingerprint,
+            check_at_s=now_s + _FIRST_CHECK_S,
+            interval_s=_FIRST_CHECK_S,
+        )
+
+    def _check(self, owner: Owner, known: _Known, now_s: float) -> None:
+        """Name it again if it became something else; if it ended it stays what it was."""
+        fingerprint = self._reader.fingerprint(owner)
+        known.interval_s = min(2 * known.interval_s, _LONGEST_CHECK_S)
+        known.check_at_s = now_s + known.interval_s
+        if fingerprint is None:
+            known.fingerprint = None
+        elif fingerprint != known.fingerprint or self._with_ports:
+            renamed = self._name(owner, now_s)
+            if renamed.fingerprint is None:
+                known.fingerprint = None
+            else:
+                known.fingerprint = renamed.fingerprint
+                if renamed.service != known.service:
+                    known.service = renamed.service
+
+    def _identify(self, owner: Owner, facts: ProcessFacts) -> Service:
+        cgroup = parse_cgroup(facts.cgroup)
+        return identify(
+            facts,
+            cgroup=cgroup,
+            container=self._container(cgroup),
+            rules=self._rules,
+            named_by=self._named_by(owner, facts),
+        )
+
+    def _named_by(self, owner: Owner, facts: ProcessFacts) -> ProcessFacts:
+        """The nearest of this process and its ancestors that is no runtime's helper."""
+        named_by = facts
+        for generation in range(1, _ANCESTORS + 1):
+            if not command_of(named_by).is_helper:
+                break
+            parent = self._reader.read_parent(owner, generation=generation)
+            if parent is None or parent.executable != facts.executable:
+                return facts
+            named_by = parent
+        return named_by
+
+    def _container(self, cgroup: Cgroup) -> ContainerMetadata | None:
+        identity = cgroup.container_id
+        if not identity:
+            return None
+        if identity not in self._containers:
+            self._containers[identity] = read_container_metadata(identity, self._root)
+        return self._containers[identity]
+
+    def _placed(self, service: Service, pid: int) -> Service:
+        """The service as this instance on this host."""
+        return replace(
+            service,
+            instance_id=f"{self._host_name}:{pid}",
+            attributes=service.attributes | self._host | {PROCESS_PID: pid},
+        )
+
+
+def read_host_id(root: Path = Path("/")) -> str:
+    """The machine's id, as the conventions want it for host.id; "" where it has none."""
+    for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
+        try:
+            if identity := (root / name).read_text("ascii").strip():
+                return identity
+        except (OSError, UnicodeDecodeError):
+            continue
+    return ""
