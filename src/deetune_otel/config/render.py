@@ -14,7 +14,7 @@ import yaml
 from deetune_otel.config.loader import Layer, Loaded
 from deetune_otel.config.schema import Config, Setting, settings
 
-__all__ = ["effective", "plain", "reference"]
+__all__ = ["effective", "origins", "reference"]
 
 WIDTH: Final = 100
 
@@ -71,6 +71,18 @@ def effective(loaded: Loaded) -> str:
             yield f"{pair}  # {origin}"
 
     return _document("", lines)
+
+
+def origins(loaded: Loaded) -> dict[str, dict[str, Any]]:
+    """Value, layer and place of every setting by its path, for JSON."""
+    return {
+        one.path: {
+            "value": shown(one, loaded.value(one.path)),
+            "layer": str(loaded.origins[one.path].layer),
+            "where": loaded.origins[one.path].where,
+        }
+        for one in settings()
+    }
 
 
 def _document(head: str, lines: Callable[[Setting], Iterator[str]]) -> str:
