@@ -188,7 +188,6 @@ class BlindBytes(NamedTuple):
     """At a close, TCP had counted more bytes than the doors saw."""
 
     owner_id: int
-    comm: str
     sent_bytes: int
     received_bytes: int
 

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel and this process offer the agent, and what each missing thing costs.
+
+The kernel is asked, never its version: distributions put new features into old numbers. `probe`
+gathers facts (it reads files and asks libbpf), `judge` draws the conclusions and is pure.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from deetune_otel.kernel.btf import BtfError, find_typedefs
+from deetune_otel.kernel.libbpf import Libbpf, LibbpfMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "CAPABILITIES",
+    "TRACEPOINTS",
+    "Facts",
+    "Features",
+    "Missing",
+    "Paths",
+    "Rung",
+    "judge",
+    "probe",
+]
+
+# Bits of /proc/PID/status (linux/capability.h).
+CAPABILITIES: Final = {
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+_DOORS: Final = ("sock_send_length", "sock_recv_length")
+_LIFE: Final = ("inet_sock_set_state", "tcp_destroy_sock")
+TRACEPOINTS: Final = (*_DOORS, *_LIFE)
+
+
+class Rung(IntEnum):
+    """How bytes are seen; this release has the first rung alone."""
+
+    SOCKET_TRACEPOINTS = 1
+    FEXIT = 2
+    BCC = 3
+
+    @property
+    def description(self) -> str:
+        return _RUNGS[self]
+
+
+_RUNGS: Final = {
+    Rung.SOCKET_TRACEPOINTS: "socket tracepoints (sock_send_length, sock_recv_length)",
+    Rung.FEXIT: "fexit programs on tcp_sendmsg and tcp_recvmsg (not in this release)",
+    Rung.BCC: "programs compiled at start by BCC (not in this release)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Something that is not there, in words for the person who has to do something about it."""
+
+    what: str
+    costs: str
+    remedy: str
+    fatal: bool  # the agent cannot observe without it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What was found, not yet judged."""
+
+    btf: bool
+    tracepoints: frozenset[str]  # those of TRACEPOINTS that exist
+    capabilities: frozenset[str]  # those of CAPABILITIES that are effective
+    libbpf_version: str | None  # "v1.1"; None: not installed
+    unprivileged_bpf_disabled: int | None  # the sysctl; None: not readable
+    lockdown: str  # "none", "integrity", "confidentiality"; "": not readable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Facts, the rung that they allow, and what is missing (fatal things first)."""
+
+    facts: Facts
+    rung: Rung
+    missing: tuple[Missing, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether this release can observe here, as far as can be told without trying."""
+        return not any(missing.fatal for missing in self.missing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the kernel tells about itself."""
+
+    btf: Path = Path("/sys/kernel/btf/vmlinux")
+    status: Path = Path("/proc/self/status")
+    unprivileged_bpf_disabled: Path = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
+    lockdown: Path = Path("/sys/kernel/security/lockdown")
+
+
+def probe(paths: Paths | None = None) -> Features:
+    """Asks this kernel, about 10 ms; never raises, what cannot be read is missing."""
+    paths = paths or Paths()
+    try:
+        typedefs = find_typedefs(
+            paths.btf, [f"btf_trace_{name}" for name in TRACEPOINTS]
+        )
+        btf = True
+    except (OSError, BtfError, struct.error):
+        typedefs, btf = frozenset(), False
+    try:
+        version: str | None = Libbpf().version
+    except LibbpfMissing:
+        version = None
+    disabled = _read(paths.unprivileged_bpf_disabled).strip()
+    return judge(
+        Facts(
+            btf=btf,
+            tracepoints=frozenset(name.removeprefix("btf_trace_") for name in typedefs),
+            capabilities=_capabilities(_read(paths.status)),
+            libbpf_version=version,
+            unprivileged_bpf_disabled=int(disabled) if disabled.isdigit() else None,
+            lockdown=_chosen(_read(paths.lockdown)),
+        )
+    )
+
+
+def judge(facts: Facts) -> Features:
+    """Which rung the facts allow, and what is missing for it."""
+    if not facts.btf:
+        rung = Rung.BCC
+    elif facts.tracepoints.issuperset(_DOORS):
+        rung = Rung.SOCKET_TRACEPOINTS
+    else:
+        rung = Rung.FEXIT
+    missing = (
+        *_missing_kernel(facts),
+        *_missing_rights(facts),
+        *_missing_library(facts),
+    )
+    return Features(
+        facts=facts,
+        rung=rung,
+        missing=tuple(sorted(missing, key=lambda one: not one.fatal)),
+    )
+
+
+def _missing_kernel(facts: Facts) -> Iterator[Missing]:
+    if not facts.btf:
+        yield Missing(
+            what="This kernel does not describe its own data (no BTF in /sys/kernel/btf/vmlinux).",
+            costs="Nothing can be observed: the programs cannot be fitted to this kernel.",
+            remedy="Use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, "
+            "RHEL 9 and later have it); in a container, mount /sys of the host.",
+            fatal=True,
+        )
+        return
+    absent = [name for name in TRACEPOINTS if name not in facts.tracepoints]
+    if absent:
+        yield Missing(
+            what=f"This kernel has no tracepoint {' and '.join(absent)}.",
+            costs="Nothing can be observed: that is where bytes and connections are seen.",
+            remedy="Use Linux 6.3 or later. Older kernels need another way in, "
+            "which is not in this release.",
+            fatal=True,
+        )
+    if facts.lockdown == "confidentiality":
+        yield Missing(
+            what="The kernel is locked down (lockdown=confidentiality).",
+            costs="Nothing can be observed: no program may read the kernel's memory.",
+            remedy="Boot with lockdown=integrity, or without lockdown.",
+            fatal=True,
+        )
+
+
+def _missing_rights(facts: Facts) -> Iterator[Missing]:
+    held = facts.capabilities
+    needed = [
+        name
+        for name in ("CAP_BPF", "CAP_PERFMON")
+        if name not in held and "CAP_SYS_ADMIN" not in held
+    ]
+    if needed:
+        yield Missing(
+            what=f"The agent may not load BPF programs (no {' and no '.join(needed)}).",
+            costs="Nothing can be observed.",
+            remedy="Start it as root, or give it CAP_BPF and CAP_PERFMON (systemd: "
+            "AmbientCapabilities=; container: --cap-add, or --privileged).",
+            fatal=True,
+        )
+    if "CAP_SYS_PTRACE" not in held:
+        yield Missing(
+            what="The agent may not look at other users' processes (no CAP_SYS_PTRACE).",
+            costs="Their services are named by the short command name: no OTEL_SERVICE_NAME, "
+            "no script, no path of the executable. Unix sockets and connections that are "
+            "older than the agent may be missed.",
+            remedy="Start it as root, or give it CAP_SYS_PTRACE.",
+            fatal=False,
+        )
+    if "CAP_SYS_ADMIN" not in held:
+        yield Missing(
+            what="The agent may not switch on the kernel's BPF statistics (no CAP_SYS_ADMIN).",
+            costs="What the agent itself costs in the kernel is not measured.",
+            remedy="Start it as root, give it CAP_SYS_ADMIN, or set the sysctl "
+            "kernel.bpf_stats_enabled=1.",
+            fatal=False,
+        )
+
+
+def _missing_library(facts: Facts) -> Iterator[Missing]:
+    if facts.libbpf_version is None:
+        yield Missing(
+            what="The library libbpf.so.1 is not installed.",
+            costs="Nothing can be observed: it is what loads the programs.",
+            remedy=LibbpfMissing.HINT,
+            fatal=True,
+        )
+
+
+def _capabilities(status: str) -> frozenset[str]:
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            held = int(value, 16)
+            return frozenset(
+                capability
+                for capability, bit in CAPABILITIES.items()
+                if held >> bit & 1
+            )
+    return frozenset()
+
+
+def _chosen(choices: str) -> str:
+    """Of "none [integrity] confidentiality"."""
+    _, _, after = choices.partition("[")
+    return after.partition("]")[0]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

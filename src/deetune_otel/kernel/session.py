@@ -1,0 +1,565 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's one connection to its kernel side: load, attach, read, detach.
+
+The order of open() keeps every byte accounted for: sockets that listen are visited before the
+doors open, so that the first chunk of a connection finds its role; connections older than the
+agent are visited after, so that none slips through between. Nothing is pinned: when the
+process ends, by kill -9 too, the kernel takes programs and maps away.
+
+Threads: poll() belongs to one thread (a second one waits for the first); everything else may be
+called from any thread. close() waits for calls under way, a poll() included.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import struct
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from deetune_otel.kernel.btf import Btf, BtfError
+from deetune_otel.kernel.errors import KernelClosed, KernelUnavailable, RecordError
+from deetune_otel.kernel.features import probe
+from deetune_otel.kernel.libbpf import (
+    BpfIterator,
+    BpfMap,
+    BpfObject,
+    Libbpf,
+    MapType,
+    Program,
+    RingBuffer,
+)
+from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
+from deetune_otel.kernel.records import Record, Records
+from deetune_otel.model import (
+    Cause,
+    Edge,
+    Exchange,
+    Ledger,
+    LedgerLine,
+    Owner,
+    SeriesKey,
+    SeriesValue,
+    Transport,
+    Wire,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = ["Kernel", "KernelSettings", "ProgramCost"]
+
+_log = logging.getLogger(__name__)
+
+_OBJECT: Final = Path(__file__).with_name("bpf") / "deetune.bpf.o"
+_HINT_REBUILD: Final = (
+    "Install one release of deetune-otel whole, or build the object again with "
+    "script/build-bpf."
+)
+_HINT_RIGHTS: Final = (
+    "Start the agent as root, or with CAP_BPF and CAP_PERFMON; in a container, its seccomp "
+    "profile must allow bpf()."
+)
+_HINT_REPORT: Final = (
+    "`deetune check` says what this kernel offers. If nothing is missing there, please report "
+    "this message with the kernel's version (uname -r)."
+)
+# A visit of the listening sockets, of the older connections; what is read out later.
+_LISTENERS: Final = "dt_iter_listeners"
+_SOCKETS: Final = "dt_iter_sockets"
+_OPEN: Final = ("dt_iter_open", "dt_iter_open_unix")
+_UNIX_MARK: Final = "dt_iter_unix_mark"
+_UNIX_SWEEP: Final = "dt_iter_unix_sweep"
+_AGAIN_AND_AGAIN: Final = (*_OPEN, _UNIX_MARK, _UNIX_SWEEP)
+_ITERATORS: Final = (_LISTENERS, _SOCKETS, *_AGAIN_AND_AGAIN)
+# An iterator about the elements of a map is told which when it is attached.
+_MAP_ITERATORS: Final = ("iter/bpf_sk_storage_map", "iter/bpf_map_elem")
+_OVER: Final = {
+    "dt_iter_open": "conns",
+    "dt_iter_open_unix": "unix_conns",
+    _UNIX_MARK: "unix_marks",
+    _UNIX_SWEEP: "unix_conns",
+}
+# Map: type, struct of the key, struct of the value ("": neither).
+_MAPS: Final = {
+    "owners": (MapType.HASH, "dt_owner_key", "dt_owner"),
+    "owner_limits": (MapType.ARRAY, "", "dt_owner_limit"),
+    "owner_ids": (MapType.QUEUE, "", ""),
+    "edges": (MapType.HASH, "dt_edge_key", "dt_edge"),
+    "series": (MapType.HASH, "dt_series_key", "dt_series"),
+    "series_overflow": (MapType.ARRAY, "", "dt_series"),
+    "ledger": (MapType.PERCPU_ARRAY, "", "dt_ledger"),
+    "causes": (MapType.LRU_HASH, "dt_wire", "dt_cause"),
+    "operations": (MapType.HASH, "dt_operation_key", ""),
+    "operation_cache": (MapType.ARRAY, "", ""),
+    "records": (MapType.RINGBUF, "", ""),
+}
+_BPF_F_MMAPABLE: Final = 1 << 10
+# Records taken by one poll(): 0.3 MB of them, 3 ms to decode.
+_RECORDS_PER_POLL: Final = 512
+_U32: Final = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSettings:
+    """What the programs observe, and the sizes of their maps (entries, unless named bytes).
+
+    The agent's own process is never observed: the first iterator notes whose it is.
+    """
+
+    object_path: Path = _OBJECT
+    observe_unix: bool = True
+    slow_ns: int = 1_000_000_000  # from here an exchange is preferred for a span
+    spans_per_second: int = 100  # of each owner that has no limit of its own
+    operations_per_owner: int = 500
+    edges_per_owner: int = 4096
+    # The hashes grow as they fill: a high bound costs nothing before it is needed.
+    max_owners: int = 4096
+    max_edges: int = 1 << 15
+    max_series: int = 1 << 16  # 0.4 KB each
+    max_operations: int = 1 << 17  # of all owners
+    max_spilled: int = 1 << 16  # requests in flight beyond a connection's own slots
+    ring_bytes: int = 4 << 20  # a power of two; 6000 exchanges
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """The object's constants by name."""
+        return {
+            "dt_slow_ns": self.slow_ns,
+            "dt_default_budget": self.spans_per_second,
+            "dt_operation_cap": self.operations_per_owner,
+            "dt_edge_cap_per_owner": self.edges_per_owner,
+            "dt_observe_unix": int(self.observe_unix),
+        }
+
+    @property
+    def map_sizes(self) -> dict[str, int]:
+        """Entries (of the ring: bytes) by map."""
+        return {
+            "owners": self.max_owners,
+            "owner_ids": self.max_owners,
+            "owner_limits": self.max_owners + 1,  # owner 0 is "other processes"
+            "edges": self.max_edges,
+            "series": self.max_series,
+            "operations": self.max_operations,
+            "spill": self.max_spilled,
+            "records": self.ring_bytes,
+        }
+
+
+class Kernel:
+    """The programs, loaded and attached."""
+
+    def __init__(
+        self, library: Libbpf, bpf: BpfObject, records: Records, stack: ExitStack
+    ) -> None:
+        """For open() alone; `stack` takes everything down, last things first."""
+        self._library = library
+        self._records = records
+        self._programs = bpf.programs
+        self._maps = bpf.maps
+        self._stack = stack
+        self._poll_lock = Lock()
+        self._lock = Lock()
+        self._closed = False
+        self._undecodable = 0
+        self._unix_paths: dict[int, str] = {}
+        self._doors = stack.enter_context(ExitStack())
+        self._iterators: dict[str, BpfIterator] = {}
+        self._limit_layout = records.layout("dt_owner_limit")
+        self._limits = stack.enter_context(_mapped(bpf.maps["owner_limits"]))
+        self._operation_cache = stack.enter_context(
+            _mapped(bpf.maps["operation_cache"])
+        )
+        self._ring = RingBuffer(library, bpf.maps["records"])
+        stack.callback(self._ring.close)
+
+    @classmethod
+    def open(cls, settings: KernelSettings) -> Kernel:
+        """Loads the programs, visits the sockets that are there, attaches; about 50 ms.
+
+        Raises KernelUnavailable, which says what to do; then nothing stays behind.
+        """
+        for missing in probe().missing:
+            if missing.fatal:
+                raise KernelUnavailable(
+                    f"{missing.what} {missing.costs}", missing.remedy
+                )
+        data, records = _read_object(settings.object_path)
+        library = Libbpf()
+        with library.log_tail() as said, ExitStack() as stack:
+            try:
+                bpf = library.open(data, "deetune")
+                stack.callback(bpf.close)
+                _check_parts(bpf, records)
+                _configure(bpf, settings)
+                bpf.load()
+                kernel = cls(library, bpf, records, stack)
+                kernel._start(settings.max_owners)
+            except LookupError as error:
+                raise _mismatch(str(error.args[0])) from error
+            except OSError as error:
+                refused = isinstance(error, PermissionError)
+                raise KernelUnavailable(
+                    "\n".join(
+                        (f"The kernel does not take the programs: {error}", *said)
+                    ),
+                    _HINT_RIGHTS if refused else _HINT_REPORT,
+                ) from error
+            kernel._stack = stack.pop_all()
+            return kernel
+
+    def poll(self, timeout_ms: int) -> list[Record]:
+        """Up to 512 records of the ring; waits so long for the first, if there is none.
+
+        A record that cannot be decoded is counted in the ledger as `undecodable`.
+        """
+        with self._poll_lock:
+            if self._closed:
+                raise KernelClosed
+            raw = self._ring.drain(_RECORDS_PER_POLL, timeout_ms)
+        found: list[Record] = []
+        for data in raw:
+            try:
+                found.append(self._records.record(data))
+            except RecordError as error:
+                self._undecodable += 1
+                if self._undecodable == 1:
+                    _log.warning("a record cannot be decoded: %s", error)
+        return self._with_unix_paths(found)
+
+    def read_series(self) -> dict[SeriesKey, SeriesValue]:
+        """All counts since the programs were loaded; overflow series have edge_id 0.
+
+        Ends the Unix connections that are gone first: nothing else tells of their end. A bucket
+        of empty bodies can be one too small while its exchange is being added.
+        """
+        with self._open_maps() as maps:
+            self._iterators[_UNIX_MARK].run()
+            self._iterators[_UNIX_SWEEP].run()
+            series: dict[SeriesKey, SeriesValue] = {}
+            for keys, values in maps["series"].batches():
+                series.update(self._records.series(keys, values))
+            overflow = maps["series_overflow"]
+            for index in range(overflow.max_entries):
+                value = overflow.lookup(_U32.pack(index))
+                one = value and self._records.series_overflow(index, value)
+                if one:
+                    series[one[0]] = one[1]
+            return series
+
+    def read_edges(self) -> dict[int, Edge]:
+        """By id."""
+        with self._open_maps() as maps:
+            key_size, value_size = maps["edges"].key_size, maps["edges"].value_size
+            edges = [
+                self._records.edge(key, value)
+                for keys, values in maps["edges"].batches()
+                for key, value in _pairs(keys, values, key_size, value_size)
+            ]
+        self._unix_paths = {
+            edge.id: edge.peer_address
+            for edge in edges
+            if edge.transport is Transport.UNIX
+        }
+        return {edge.id: edge for edge in edges}
+
+    def read_owners(self) -> dict[int, Owner]:
+        """By id, ended processes too until they are forgotten."""
+        with self._open_maps() as maps:
+            key_size, value_size = maps["owners"].key_size, maps["owners"].value_size
+            owners = [
+                self._records.owner(key, value)
+                for keys, values in maps["owners"].batches()
+                for key, value in _pairs(keys, values, key_size, value_size)
+            ]
+        return {owner.id: owner for owner in owners}
+
+    def read_ledger(self) -> Ledger:
+        """What the doors saw and where it went.
+
+        Read while traffic flows it is off by what happened meanwhile: the kernel's counters are
+        read one after another.
+        """
+        lines = self._records.ledger_lines
+        first_lost, end = lines["DT_LOST_FIRST"], lines["DT_LEDGER_LINES"]
+        with self._open_maps() as maps:
+            counts = {
+                index: self._records.ledger_line(maps["ledger"].lookup(key) or b"")
+                for index, key in ((i, _U32.pack(i)) for i in lines.values() if i < end)
+            }
+            is_open = self._records.ledger_line(
+                b"".join(self._iterators[name].run() for name in _OPEN)
+            )
+        seen, counted = lines["DT_SEEN"], lines["DT_COUNTED"]
+        lost, noted = {}, {}
+        for name, index in lines.items():
+            if index in (seen, counted, end) or name == "DT_LOST_FIRST":
+                continue
+            if index >= first_lost:
+                lost[name.removeprefix("DT_LOST_").lower()] = counts[index]
+            else:
+                noted[name.removeprefix("DT_").lower()] = counts[index]
+        noted["undecodable"] = LedgerLine(self._undecodable, 0)
+        return Ledger(
+            seen=counts[seen],
+            counted=counts[counted],
+            open=is_open,
+            lost=lost,
+            noted=noted,
+        )
+
+    def read_cause(self, wire: Wire) -> Cause | None:
+        """Why a client request was made; None when not known, or too long ago."""
+        with self._open_maps() as maps:
+            value = maps["causes"].lookup(self._records.wire(wire))
+        return None if value is None else self._records.cause(value)
+
+    def set_span_limit(
+        self, owner_id: int, *, per_second: int, keep_fraction: float
+    ) -> None:
+        """At most so many spans a second, of this share of exchanges, chosen by hash.
+
+        per_second 0 stands for the settings' number.
+        """
+        if not 0 <= keep_fraction <= 1 or not 0 <= per_second < 1 << 32:
+            raise ValueError(f"no limit: {per_second} a second of {keep_fraction}")
+        dropped = min(round((1 - keep_fraction) * (1 << 32)), (1 << 32) - 1)
+        self._set_limits(owner_id, budget=per_second, drop_below=dropped)
+
+    def set_cause_by_thread(self, owner_id: int, *, enabled: bool) -> None:
+        """Whether this owner's runtime stays on its thread from request to response."""
+        name = "DT_CAUSE_THREAD" if enabled else "DT_CAUSE_NONE"
+        self._set_limits(owner_id, cause=self._records.cause_methods[name])
+
+    def forget_owner(self, owner_id: int) -> dict[SeriesKey, SeriesValue]:
+        """The last values of an ended process, which are then gone from the maps."""
+        return self.forget_owners({owner_id})
+
+    def forget_owners(self, owner_ids: Collection[int]) -> dict[SeriesKey, SeriesValue]:
+        """The same for several at the cost of one: all keys are read through once."""
+        with self._open_maps() as maps:
+            edges = self._edges_of(maps["edges"], owner_ids)
+            last = dict(self._take_series(maps["series"], set(edges)))
+            for key in edges.values():
+                maps["edges"].delete(key)
+            for edge_id in edges:
+                self._unix_paths.pop(edge_id, None)
+            self._delete_operations(maps["operations"], owner_ids)
+            size = self._limit_layout.size
+            for owner_id in self._delete_owners(maps["owners"], owner_ids):
+                self._limits[owner_id * size : (owner_id + 1) * size] = bytes(size)
+                maps["owner_ids"].push(_U32.pack(owner_id))
+        return last
+
+    def cost(self) -> dict[str, ProgramCost]:
+        """By program; runs and time are counted while measuring_cost(), or the sysctl is on."""
+        with self._open_maps():
+            return {
+                name: program.statistics()
+                for name, program in self._programs.items()
+                if program.autoload
+            }
+
+    @contextmanager
+    def measuring_cost(self) -> Iterator[None]:
+        """The kernel counts runs and time of all BPF programs meanwhile (about 20 ns a run)."""
+        with self._library.run_time_statistics():
+            yield
+
+    def detach(self) -> None:
+        """Nothing is observed any more; what was counted can still be read."""
+        with self._open_maps():
+            self._doors.close()
+
+    def close(self) -> None:
+        """Detaches and gives everything back; again does nothing."""
+        with self._poll_lock, self._lock:
+            if not self._closed:
+                self._closed = True
+                self._stack.close()
+
+    def _start(self, max_owners: int) -> None:
+        for owner_id in range(1, max_owners + 1):
+            self._maps["owner_ids"].push(_U32.pack(owner_id))
+        for name in _AGAIN_AND_AGAIN:
+            iterator = self._iterator(self._programs[name])
+            self._stack.callback(iterator.close)
+            self._iterators[name] = iterator
+        self._visit(_LISTENERS)
+        for name, program in self._programs.items():
+            if name not in _ITERATORS and program.autoload:
+                self._doors.callback(program.attach().close)
+        self._visit(_SOCKETS)
+
+    def _iterator(self, program: Program) -> BpfIterator:
+        if program.section in _MAP_ITERATORS:
+            return program.iterator(self._maps[_OVER[program.name]])
+        return program.iterator()
+
+    def _visit(self, name: str) -> None:
+        iterator = self._iterator(self._programs[name])
+        try:
+            iterator.run()
+        finally:
+            iterator.close()
+
+    @contextmanager
+    def _open_maps(self) -> Iterator[dict[str, BpfMap]]:
+        """The maps, which are not closed meanwhile."""
+        with self._lock:
+            if self._closed:
+                raise KernelClosed
+            yield self._maps
+
+    def _with_unix_paths(self, found: list[Record]) -> list[Record]:
+        """A Unix server's path stands in its edge; the edges are read at most once a call."""
+        unnamed = {
+            record.edge_id
+            for record in found
+            if isinstance(record, Exchange) and record.transport is Transport.UNIX
+        }
+        if not unnamed:
+            return found
+        if not unnamed <= self._unix_paths.keys():
+            self.read_edges()
+        return [
+            record._replace(peer_address=self._unix_paths.get(record.edge_id, ""))
+            if isinstance(record, Exchange) and record.edge_id in unnamed
+            else record
+            for record in found
+        ]
+
+    def _set_limits(self, owner_id: int, **values: int) -> None:
+        # Through shared memory, one word at a time: a map update would write the whole struct,
+        # and set back the counts that the kernel keeps beside.
+        with self._open_maps() as maps:
+            if not 0 <= owner_id < maps["owner_limits"].max_entries:
+                raise ValueError(f"no owner {owner_id}")
+            with memoryview(self._limits) as raw, raw.cast("I") as words:
+                for name, value in values.items():
+                    offset = self._limit_layout.offset(name)
+                    words[(owner_id * self._limit_layout.size + offset) // 4] = value
+
+    def _edges_of(self, edges: BpfMap, owner_ids: Collection[int]) -> dict[int, bytes]:
+        """Keys by the edge's id."""
+        return {
+            self._records.edge_id(value): bytes(key)
+            for keys, values in edges.batches()
+            for key, value in _pairs(keys, values, edges.key_size, edges.value_size)
+            if self._records.edge_owner(key) in owner_ids
+        }
+
+    def _take_series(
+        self, series: BpfMap, edge_ids: Collection[int]
+    ) -> Iterator[tuple[SeriesKey, SeriesValue]]:
+        # Chosen first: what is deleted while a batch is read can make it skip others.
+        size = series.key_size
+        chosen = [
+            bytes(keys[i * size : (i + 1) * size])
+            for keys, _ in series.batches()
+            for i, edge_id in enumerate(self._records.series_edges(keys))
+            if edge_id in edge_ids
+        ]
+        for key in chosen:
+            value = series.pop(key)
+            if value is not None:
+                yield from self._records.series(key, value)
+
+    def _delete_operations(
+        self, operations: BpfMap, owner_ids: Collection[int]
+    ) -> None:
+        size = operations.key_size
+        chosen = [
+            bytes(keys[i * size : (i + 1) * size])
+            for keys, _ in operations.batches()
+            for i, owner_id in enumerate(self._records.operation_owners(keys))
+            if owner_id in owner_ids
+        ]
+        for key in chosen:
+            operations.delete(key)
+        # The cache in front of them knows no owners: it fills again, at 40 ns an operation.
+        self._operation_cache[:] = bytes(len(self._operation_cache))
+
+    def _delete_owners(self, owners: BpfMap, owner_ids: Collection[int]) -> list[int]:
+        """The ids of those that were there."""
+        chosen = [
+            (self._records.owner(key, value).id, bytes(key))
+            for keys, values in owners.batches()
+            for key, value in _pairs(keys, values, owners.key_size, owners.value_size)
+        ]
+        return [
+            owner_id
+            for owner_id, key in chosen
+            if owner_id in owner_ids and owners.delete(key)
+        ]
+
+
+def _read_object(path: Path) -> tuple[bytes, Records]:
+    try:
+        data = path.read_bytes()
+        return data, Records(Btf.from_elf(data))
+    except OSError as error:
+        raise KernelUnavailable(
+            f"The compiled programs cannot be read: {error}", _HINT_REBUILD
+        ) from error
+    except BtfError as error:
+        raise KernelUnavailable(
+            f"{path} cannot be used: {error}", _HINT_REBUILD
+        ) from error
+
+
+def _check_parts(bpf: BpfObject, records: Records) -> None:
+    """Every map and program that this package names is there, and as it expects."""
+    wrong = [f"no program {name}" for name in _ITERATORS if name not in bpf.programs]
+    for name, (map_type, key, value) in _MAPS.items():
+        found = bpf.maps.get(name)
+        if found is None:
+            wrong.append(f"no map {name}")
+            continue
+        if found.type != map_type:
+            wrong.append(f"map {name} is of type {found.type}, not {map_type}")
+        for struct_name, size in ((key, found.key_size), (value, found.value_size)):
+            if struct_name and records.layout(struct_name).size != size:
+                wrong.append(f"map {name} has no {struct_name}")
+    if wrong:
+        raise _mismatch("; ".join(wrong))
+
+
+def _configure(bpf: BpfObject, settings: KernelSettings) -> None:
+    bpf.set_knobs(settings.knobs)
+    for name, size in settings.map_sizes.items():
+        if name not in bpf.maps:
+            raise LookupError(f"no map {name}")
+        bpf.maps[name].max_entries = size
+    for name in ("owner_limits", "operation_cache"):
+        bpf.maps[name].add_flags(_BPF_F_MMAPABLE)
+
+
+def _mismatch(what: str) -> KernelUnavailable:
+    return KernelUnavailable(
+        f"the BPF object and this package do not belong together: {what}", _HINT_REBUILD
+    )
+
+
+@contextmanager
+def _mapped(array: BpfMap) -> Iterator[mmap.mmap]:
+    """An array's values as shared memory; their size is a multiple of 8."""
+    size = array.value_size * array.max_entries
+    whole_pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    with mmap.mmap(array.fd, whole_pages) as memory:
+        yield memory
+
+
+def _pairs(
+    keys: memoryview, values: memoryview, key_size: int, value_size: int
+) -> Iterator[tuple[memoryview, memoryview]]:
+    for i in range(len(keys) // key_size):
+        yield (
+            keys[i * key_size : (i + 1) * key_size],
+            values[i * value_size : (i + 1) * value_size],
+        )
