@@ -3,58 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.factories import exchange, key
 
-from deetune_otel.model import (
-    End,
-    Exchange,
-    KeptBecause,
-    Protocol,
-    Role,
-    SeriesKey,
-    Transport,
-    Wire,
-)
+from deetune_otel.model import End, Role
 from deetune_otel.protocols import http
 from deetune_otel.protocols.contract import CLOSED
 from deetune_otel.protocols.routes import OVERFLOW, Routes
-
-
-def exchange(head: bytes, **changes: Any) -> Exchange:
-    made = Exchange(
-        edge_id=1,
-        owner_id=1,
-        tid=1,
-        key=key(200),
-        wire=Wire(1, 2, 0),
-        cause=None,
-        cause_ambiguous=False,
-        start_ns=0,
-        first_byte_ns=1,
-        end_ns=2,
-        request_bytes=10,
-        response_bytes=20,
-        request_body_bytes=3,
-        response_body_bytes=4,
-        local_address="10.0.0.1",
-        local_port=80,
-        peer_address="10.0.0.2",
-        peer_port=8080,
-        transport=Transport.TCP,
-        kept=KeptBecause.HASH,
-        request_head=head,
-        trace_header=b"",
-    )
-    return made._replace(**changes)
-
-
-def key(status: int, end: End = End.COMPLETE) -> SeriesKey:
-    return SeriesKey(1, Protocol.HTTP, 99, status, end)
-
 
 NAMES = [
     (
@@ -120,7 +77,7 @@ def test_outcome(role: Role, status: int, error: str | None) -> None:
 
 @pytest.mark.parametrize("status", [0, 200])
 def test_response_that_never_ended_is_an_error_and_says_so(status: int) -> None:
-    outcome = http.outcome(key(status, End.CLOSED), Role.SERVER)
+    outcome = http.outcome(key(status, end=End.CLOSED), Role.SERVER)
     assert outcome.error_type == CLOSED.error_type == "connection_closed"
     assert "closed before the response" in outcome.message
     assert ("http.response.status_code" in outcome.attributes) == bool(status)
@@ -133,7 +90,7 @@ HEAD = (
 
 
 def test_server_span_attributes() -> None:
-    assert http.span_attributes(exchange(HEAD), Role.SERVER) == {
+    assert http.span_attributes(exchange(request_head=HEAD), Role.SERVER) == {
         "http.request.method": "GET",
         "url.scheme": "http",
         "url.path": "/a/1",
@@ -147,15 +104,15 @@ def test_server_span_attributes() -> None:
 
 
 def test_client_span_attributes() -> None:
-    attributes = http.span_attributes(exchange(HEAD), Role.CLIENT)
+    attributes = http.span_attributes(exchange(request_head=HEAD), Role.CLIENT)
     assert attributes["url.full"] == "http://shop.example:8081/a/1"
     assert "url.path" not in attributes
 
 
 URLS = [
-    (b"GET /x HTTP/1.1\r\n", "http://10.0.0.2:8080/x"),
+    (b"GET /x HTTP/1.1\r\n", "http://10.0.0.2:80/x"),
     (b"GET /x HTTP/1.1\r\nHost: [::1]:80\r\n", "http://[::1]:80/x"),
-    (b"GET /x HTTP/1.1\r\nHost: bad host\r\n", "http://10.0.0.2:8080/x"),
+    (b"GET /x HTTP/1.1\r\nHost: bad host\r\n", "http://10.0.0.2:80/x"),
     (b"GET http://u:pw@h/x?k=v HTTP/1.1\r\nHost: other\r\n", "http://h/x"),
     (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n", "http://h"),
 ]
@@ -163,14 +120,17 @@ URLS = [
 
 @pytest.mark.parametrize(("head", "url"), URLS)
 def test_client_url(head: bytes, url: str) -> None:
-    assert http.span_attributes(exchange(head), Role.CLIENT)["url.full"] == url
+    assert (
+        http.span_attributes(exchange(request_head=head), Role.CLIENT)["url.full"]
+        == url
+    )
 
 
 def test_unfinished_parts_are_left_out() -> None:
-    cut = http.span_attributes(exchange(b"GET /long/pa"), Role.SERVER)
+    cut = http.span_attributes(exchange(request_head=b"GET /long/pa"), Role.SERVER)
     assert "url.path" not in cut
     cut = http.span_attributes(
-        exchange(b"GET /x HTTP/1.1\r\nHost: shop.exa"), Role.SERVER
+        exchange(request_head=b"GET /x HTTP/1.1\r\nHost: shop.exa"), Role.SERVER
     )
     assert "server.address" not in cut
 
@@ -178,12 +138,14 @@ def test_unfinished_parts_are_left_out() -> None:
 def test_body_is_no_header() -> None:
     head = b"POST /x HTTP/1.1\r\n\r\nuser-agent: fake\r\n\r\n"
     assert "user_agent.original" not in http.span_attributes(
-        exchange(head), Role.SERVER
+        exchange(request_head=head), Role.SERVER
     )
 
 
 def test_original_method_of_unknown_one() -> None:
-    attributes = http.span_attributes(exchange(b"BREW /x HTTP/1.1\r\n"), Role.SERVER)
+    attributes = http.span_attributes(
+        exchange(request_head=b"BREW /x HTTP/1.1\r\n"), Role.SERVER
+    )
     assert attributes["http.request.method"] == "_OTHER"
     assert attributes["http.request.method_original"] == "BREW"
 
@@ -199,7 +161,7 @@ heads = st.binary(max_size=256) | st.builds(
 @given(head=heads, role=st.sampled_from(Role))
 def test_any_bytes_give_readable_words(head: bytes, role: Role) -> None:
     operation = http.operation(head, Routes())
-    attributes = http.span_attributes(exchange(head), role)
+    attributes = http.span_attributes(exchange(request_head=head), role)
     for word in [operation.name, *operation.attributes.values(), *attributes.values()]:
         assert str(word).isprintable()
         assert str(word).isascii()
@@ -208,6 +170,6 @@ def test_any_bytes_give_readable_words(head: bytes, role: Role) -> None:
 @given(cut=st.integers(0, len(HEAD)))
 def test_query_never_leaves(cut: int) -> None:
     for role in Role:
-        attributes = http.span_attributes(exchange(HEAD[:cut]), role)
+        attributes = http.span_attributes(exchange(request_head=HEAD[:cut]), role)
         assert "secret" not in str(attributes)
     assert "secret" not in str(http.operation(HEAD[:cut], Routes()))
