@@ -193,7 +193,9 @@ class TraceResolver:
         own_id = _own_span_id(exchange, edge.role)
         if not _is_known(exchange.wire):
             header = tracecontext.parse(exchange.trace_header)
-            trace_id = header.trace_id if header else _hash(16, b"t", _local(exchange))
+            trace_id = (
+                header.trace_id if header else _hash(16, b"trace", _local(exchange))
+            )
             return _with_header_parent(trace_id, own_id, header)
         trace_id = self._trace_id(exchange.wire)
         call = self._call(exchange.wire)
@@ -224,7 +226,7 @@ class TraceResolver:
         elif header is not None:
             trace_id = header.trace_id
         else:  # no far end can name this call, so none can disagree
-            trace_id = cause_trace_id or _hash(16, b"t", _local(exchange))
+            trace_id = cause_trace_id or _hash(16, b"trace", _local(exchange))
         if cause is None or cause_trace_id != trace_id:
             ids = _with_header_parent(trace_id, own_id, header)
             if cause is None or cause_trace_id is None:
