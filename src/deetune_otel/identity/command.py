@@ -60,104 +60,23 @@ class _Syntax:
     commands: frozenset[str] = frozenset()  # words to pass over: `deno run x.ts`
 
 
-_EXTENSIONS: Final = frozenset(
-    [
-        ".py",
-        ".pyc",
-        ".pyw",
-        ".pyz",
-        ".zip",
-        ".js",
-        ".mjs",
-        ".cjs",
-        ".ts",
-        ".mts",
-        ".jsx",
-        ".tsx",
-        ".rb",
-        ".ru",
-        ".pl",
-        ".psgi",
-        ".php",
-        ".phar",
-        ".sh",
-        ".bash",
-        ".zsh",
-        ".lua",
-        ".tcl",
-        ".r",
-        ".jl",
-        ".ex",
-        ".exs",
-        ".dll",
-        ".exe",
-        ".jar",
-        ".war",
-        ".ini",
-        ".yml",
-        ".yaml",
-        ".toml",
-    ]
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_EXTENSIONS: Final = _words(
+    ".py .pyc .pyw .pyz .zip .js .mjs .cjs .ts .mts .jsx .tsx .rb .ru .pl .psgi "
+    ".php .phar .sh .bash .zsh .lua .tcl .r .jl .ex .exs .dll .exe .jar .war .ini "
+    ".yml .yaml .toml"
 )
-_SHARED_NAMES: Final = frozenset(
-    [
-        "__main__",
-        "__init__",
-        "app",
-        "application",
-        "asgi",
-        "bootstrap",
-        "index",
-        "launcher",
-        "main",
-        "manage",
-        "run",
-        "server",
-        "start",
-        "wsgi",
-        "celery",
-        "tasks",
-        "config",
-        "settings",
-        "core",
-    ]
+_SHARED_NAMES: Final = _words(
+    "__main__ __init__ app application asgi bootstrap index launcher main manage "
+    "run server start wsgi celery tasks config settings core"
 )
-_SHARED_DIRECTORIES: Final = _SHARED_NAMES | frozenset(
-    [
-        "bin",
-        "build",
-        "code",
-        "current",
-        "dist",
-        "home",
-        "lib",
-        "lib64",
-        "libexec",
-        "local",
-        "opt",
-        "out",
-        "public",
-        "releases",
-        "root",
-        "sbin",
-        "scripts",
-        "site-packages",
-        "node_modules",
-        "src",
-        "srv",
-        "tmp",
-        "usr",
-        "var",
-        "www",
-        "html",
-        "web",
-        "workspace",
-        "data",
-        "mnt",
-        "target",
-        "release",
-        "debug",
-    ]
+_SHARED_DIRECTORIES: Final = _SHARED_NAMES | _words(
+    "bin build code current dist home lib lib64 libexec local opt out public "
+    "releases root sbin scripts site-packages node_modules src srv tmp usr var "
+    "www html web workspace data mnt target release debug"
 )
 _PYTHON: Final = _Syntax(
     with_value="WXQ",
@@ -168,21 +87,10 @@ _PYTHON: Final = _Syntax(
 _NODE: Final = _Syntax(
     with_value="rC",
     code="ep",
-    long_with_value=frozenset(
-        [
-            "--require",
-            "--import",
-            "--loader",
-            "--experimental-loader",
-            "--conditions",
-            "--title",
-            "--env-file",
-            "--icu-data-dir",
-            "--openssl-config",
-            "--inspect-port",
-            "--input-type",
-        ]
-    ),
+    long_with_value=_words(
+    "--require --import --loader --experimental-loader --conditions --title "
+    "--env-file --icu-data-dir --openssl-config --inspect-port --input-type"
+),
     long_code=frozenset({"--eval", "--print"}),
 )
 _SCRIPT_RUNNER: Final = _Syntax(
@@ -204,22 +112,10 @@ _INTERPRETERS: Final[tuple[tuple[re.Pattern[str], _Syntax], ...]] = (
     (re.compile(r"mono(-sgen)?|dotnet"), _Syntax(commands=frozenset({"exec"}))),
     (re.compile(r"ld-(linux|musl).*|ld\.so"), _Syntax(long_with_value=frozenset({"--library-path", "--preload", "--argv0"}))),
 )  # fmt: skip
-_JAVA: Final = re.compile(r"java|jsvc|javaw")
-_JAVA_WITH_VALUE: Final = frozenset(
-    [
-        "-cp",
-        "-classpath",
-        "--class-path",
-        "-p",
-        "--module-path",
-        "--add-modules",
-        "--add-reads",
-        "--add-exports",
-        "--add-opens",
-        "--limit-modules",
-        "--upgrade-module-path",
-        "--source",
-    ]
+_JAVA: Final = re.compile(r"java|javaw|jsvc(\.exec)?")
+_JAVA_WITH_VALUE: Final = _words(
+    "-cp -classpath --class-path -p --module-path --add-modules --add-reads "
+    "--add-exports --add-opens --limit-modules --upgrade-module-path --source"
 )
 _JAVA_NAME_PROPERTIES: Final = ("-Dotel.service.name=", "-Dspring.application.name=")
 # Main classes of servers that nobody calls by their main class.
@@ -251,38 +147,10 @@ _CALLABLE: Final = re.compile(
 )
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 # Options of the Python servers whose value can look like an application.
-_NOT_AN_APP_AFTER: Final = frozenset(
-    [
-        "-c",
-        "--config",
-        "-k",
-        "--worker-class",
-        "-b",
-        "--bind",
-        "--host",
-        "-h",
-        "--log-config",
-        "--logger-class",
-        "--loop",
-        "--http",
-        "--ws",
-        "--lifespan",
-        "--interface",
-        "--log-level",
-        "-u",
-        "--user",
-        "-g",
-        "--group",
-        "--chdir",
-        "--app-dir",
-        "--env-file",
-        "--reload-dir",
-        "-e",
-        "--env",
-        "-p",
-        "--pid",
-        "--port",
-    ]
+_NOT_AN_APP_AFTER: Final = _words(
+    "-c --config -k --worker-class -b --bind --host -h --log-config "
+    "--logger-class --loop --http --ws --lifespan --interface --log-level -u --user -g "
+    "--group --chdir --app-dir --env-file --reload-dir -e --env -p --pid --port"
 )
 
 
@@ -296,11 +164,11 @@ def name_command(
     """The best name that the command line gives; never raises, "" only for nothing."""
     executable = executable.removesuffix(" (deleted)")
     arguments = [argument for argument in arguments if argument.strip()]
-    program = _program(arguments, executable, comm)
+    program = _program(arguments, executable)
     context = _Context(arguments, working_directory.removesuffix(" (deleted)"))
     shown = _shown(arguments, executable) or program
     found = (
-        _by_title(context, program, executable)
+        _by_title(context, executable)
         or _by_program(context, program)
         or _by_interpreter(context, program)
     )
@@ -312,6 +180,8 @@ def name_command(
             is_bare_interpreter=found.is_helper,
             is_helper=found.is_helper,
         )
+    if not program:
+        return CommandName(name=comm, found_by="comm", command=comm)
     is_interpreter = _is_interpreter(program)
     path = executable if _base(executable) == program else program
     return CommandName(
@@ -322,14 +192,23 @@ def name_command(
     )
 
 
-def _program(arguments: Sequence[str], executable: str, comm: str) -> str:
-    """The file name of what runs; argv[0]'s where the executable has many names."""
+def _program(arguments: Sequence[str], executable: str) -> str:
+    """The file name of what runs.
+
+    It is argv[0]'s where the executable has many names (busybox) or is an interpreter
+    under another name (`exec -a orders python3 ...`): its words are not python's then.
+    """
     name = _base(executable)
-    if name and name not in {"busybox", "toybox"} and "memfd:" not in executable:
+    if not arguments or _is_title_text(arguments[0]):
         return name
-    if arguments and not _is_title_text(arguments[0]):
-        return _base(arguments[0].removeprefix("-")) or name or comm
-    return name or comm
+    called = _base(arguments[0].removeprefix("-"))
+    if name in {"", "busybox", "toybox"} or executable.startswith("/memfd:"):
+        return called or name
+    return called if called and _is_renamed(name, called) else name
+
+
+def _is_renamed(name: str, called: str) -> bool:
+    return _is_interpreter(name) and not _is_interpreter(called)
 
 
 def _shown(arguments: Sequence[str], executable: str) -> str:
@@ -355,7 +234,7 @@ def _is_title_text(text: str) -> bool:
     return " " in text or text.endswith(":")
 
 
-def _by_title(context: _Context, program: str, executable: str) -> _Found | None:
+def _by_title(context: _Context, executable: str) -> _Found | None:
     """The name that a program wrote over its own arguments."""
     if not context.arguments or context.arguments[0] == executable:
         return None
@@ -366,10 +245,10 @@ def _by_title(context: _Context, program: str, executable: str) -> _Found | None
             return _Found(name, "title") if name else None
     if len(context.arguments) > 1:
         return None  # an ordinary argv[0]
-    return _by_free_title(title, program, context.directory)
+    return _by_free_title(title, context.directory)
 
 
-def _by_free_title(title: str, program: str, directory: str) -> _Found | None:
+def _by_free_title(title: str, directory: str) -> _Found | None:
     """A title that no known program writes: a command line in one string, or words."""
     if _is_title_text(title):
         words = title.split()
@@ -378,11 +257,8 @@ def _by_free_title(title: str, program: str, directory: str) -> _Found | None:
         if _is_interpreter(first) or first in _LAUNCHERS:  # "node /srv/shop/app.js"
             return _by_program(context, first) or _by_interpreter(context, first)
         name = first.rstrip(":")
-    elif _is_interpreter(program) and not _is_interpreter(_base(title).lstrip("-")):
-        name = _base(title)  # setproctitle("orders-worker")
-    else:
-        name = ""
-    return _Found(name, "title") if name else None
+        return _Found(name, "title") if name else None
+    return None
 
 
 def _title_app(match: re.Match[str], context: _Context) -> str:
@@ -405,7 +281,7 @@ def _title_pool(match: re.Match[str], _context: _Context) -> str:
 
 
 def _title_path(match: re.Match[str], _context: _Context) -> str:
-    return _name_of_path(match["path"], "")
+    return _name_of_directory(match["path"])
 
 
 def _title_project(_match: re.Match[str], context: _Context) -> str:

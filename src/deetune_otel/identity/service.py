@@ -93,30 +93,11 @@ _POD_SUFFIX: Final = re.compile(
     r"(-[bcdf-hj-np-tvwxz2456789]{5}|-\d+)$"
 )
 # Units whose processes are other programs than the unit.
-_LAUNCHER_UNITS: Final = frozenset(
-    [
-        "anacron",
-        "atd",
-        "containerd",
-        "cri-o",
-        "cron",
-        "crond",
-        "crio",
-        "docker",
-        "k3s",
-        "kubelet",
-        "podman",
-        "rc-local",
-        "runsvdir",
-        "ssh",
-        "sshd",
-        "supervisor",
-        "supervisord",
-        "systemd-udevd",
-        "tmux",
-        "waagent",
-    ]
-)
+_LAUNCHER_UNITS: Final = frozenset({
+    "anacron", "atd", "containerd", "cri-o", "cron", "crond", "crio", "docker", "k3s",
+    "kubelet", "podman", "rc-local", "runsvdir", "ssh", "sshd", "supervisor",
+    "supervisord", "systemd-udevd", "tmux", "waagent",
+})  # fmt: skip
 _LAUNCHER_TEMPLATES: Final = frozenset({"getty", "serial-getty", "ssh", "sshd", "user"})
 
 
