@@ -184,6 +184,11 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
+    def respawn(self) -> None:
+        """Start the same program again after its end; the log goes on."""
+        assert self.returncode is not None, f"{self!r} still runs"
+        self._process = self._spawn()
+
     def freeze(self) -> None:
         """Stop it in its tracks: its sockets accept and buffer, and it never answers."""
         os.killpg(self.pid, signal.SIGSTOP)
