@@ -70,7 +70,7 @@ enum dt_limit {
 	DT_SIZE_BOUNDS = 10,
 	DT_SIZE_BUCKETS = 11,
 	DT_HEAD_BYTES = 256,  /* of a request's head kept for its span and its name */
-	DT_TRACE_BYTES = 96,  /* of the header line that carries the trace context */
+	DT_TRACE_BYTES = 72,  /* of the header line that carries the trace context: a traceparent is 68 */
 	DT_COMM_BYTES = 16,
 };
 
@@ -89,18 +89,29 @@ struct dt_owner {
 	char comm[DT_COMM_BYTES];
 };
 
-/* map owner_limits: ARRAY owner id -> dt_owner_limit. threshold is written by user space, the
- * rest by the kernel. */
+/* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below and cause are written by
+ * user space, the rest by the kernel. */
 struct dt_owner_limit {
 	__u64 window_ns;	 /* start of the current second */
 	__u32 window_spans;	 /* spans emitted in it, by hash */
 	__u32 window_errors;	 /* spans emitted in it, because of an error or slowness */
 	__u32 budget;		 /* spans a second; 0: the default */
-	__u32 threshold_minus_1; /* keep by hash when the identity's upper 32 bits are not above;
-				    0 means keep all */
+	__u32 drop_below;	 /* by hash: upper 32 bits of the identity's hash; 0: keep all */
 	__u32 operations;	 /* distinct operations seen */
-	__u32 flags;
+	__u32 edges;		 /* distinct edges seen */
+	__u32 cause;		 /* enum dt_cause_method, written by user space */
+	__u32 pad;
 };
+
+/* How the cause of this owner's client requests may be found: only where the runtime is known to
+ * stay on its thread, because a wrong parent is worse than none. */
+enum dt_cause_method {
+	DT_CAUSE_NONE = 0,
+	DT_CAUSE_THREAD = 1,
+};
+
+/* map owner_ids: QUEUE of __u32. User space fills it with the free owner ids at start and gives
+ * back those of owners that it forgets; the kernel takes. Empty: owner 0, "other processes". */
 
 /* map edges: HASH dt_edge_key -> dt_edge. Inserted by the kernel; deleted by user space after
  * its owner ended. */
@@ -157,7 +168,7 @@ enum dt_ledger_line {
 	DT_SPANS_BUDGET = 5,	  /* exchanges with no span: over the budget */
 	DT_SPANS_RING_FULL = 6,	  /* exchanges with no span: the ring was full */
 	DT_SAMPLES_RING_FULL = 7, /* operations not yet named: the ring was full */
-	DT_CAUSE_AMBIGUOUS = 8,	  /* client requests with more than one possible cause */
+	DT_AMBIGUOUS_CAUSE = 8,	  /* client requests with more than one possible cause */
 	DT_BLIND = 9,		  /* bytes that TCP counted and the doors did not see */
 	DT_NOT_OBSERVED = 10,	  /* bytes on sockets out of scope: datagrams, netlink, kernel, own */
 	DT_OPAQUE = 11,		  /* bytes without a readable buffer (sendfile, splice, io_uring) */
@@ -172,8 +183,7 @@ enum dt_ledger_line {
 	DT_LOST_STEPS = 20,	 /* one operation held more messages than the walker's bound */
 	DT_LOST_PIPELINE = 21,	 /* more requests open than the spill map holds */
 	DT_LOST_UNANSWERED = 22, /* response without a request */
-	DT_LOST_EDGES = 23,	 /* no edge could be made */
-	DT_LEDGER_LINES = 24,
+	DT_LEDGER_LINES = 23,
 };
 
 struct dt_ledger {
@@ -260,7 +270,6 @@ struct dt_blind_record {
 	__u32 owner_id;
 	__u64 sent_bytes;
 	__u64 received_bytes;
-	char comm[DT_COMM_BYTES];
 };
 
 /* map causes: LRU_HASH dt_wire -> dt_cause. Why a client request was made, written when it is

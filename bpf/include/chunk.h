@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * A chunk: the bytes of one socket operation, where they are in user memory, and a window on them.
+ * Only what a protocol must look at is read: a body is passed over by its length.
+ *
+ * All numbers stay in map memory (the scratch of this CPU), so that the verifier's states of the
+ * walker's loop converge at once.
+ */
+#pragma once
+
+#include "state.h"
+
+/* FNV-1a, 64 bits */
+#define DT_HASH_START 0xcbf29ce484222325ULL
+#define DT_HASH_PRIME 0x100000001b3ULL
+
+static __always_inline __u64 dt_hash(__u64 hash, __u8 byte)
+{
+	return (hash ^ byte) * DT_HASH_PRIME;
+}
+
+enum dt_window {
+	DT_WINDOW = 512,
+	DT_WINDOW_MASK = DT_WINDOW - 1,
+	/* fixed-size reads may begin at any place of the window */
+	DT_WINDOW_PAD = DT_HEAD_BYTES,
+};
+
+struct dt_scratch {
+	__u8 buf[DT_WINDOW + DT_WINDOW_PAD];
+	__u64 segment;	    /* user address of what is not yet in the window */
+	__u64 segment_left; /* its length */
+	__u64 iov;	    /* user address of the next struct iovec */
+	__u64 now;
+	__u64 offset; /* in the stream, of the chunk's next byte */
+	__u32 iovs;
+	__u32 left; /* bytes of the chunk not yet walked, window included */
+	__u32 pos;  /* window */
+	__u32 end;
+	__u8 opaque; /* no readable buffer */
+	__u8 fault;
+	__u8 pad[6];
+};
+
+struct dt_iovec {
+	__u64 base;
+	__u64 len;
+};
+
+/* Gets the next bytes into the window. 0, or -1 when there is no way to read them. */
+static __always_inline int dt_fill(struct dt_scratch *s)
+{
+	struct dt_iovec iov;
+	__u64 n;
+
+	if (s->opaque)
+		return -1;
+	if (!s->segment_left) {
+		if (!s->iovs || dt_read_user(&iov, sizeof(iov), s->iov)) {
+			s->fault = s->iovs != 0;
+			s->opaque = 1;
+			return -1;
+		}
+		s->iovs--;
+		s->iov += sizeof(iov);
+		s->segment = iov.base;
+		s->segment_left = iov.len;
+		s->pos = s->end = 0;
+		return 0; /* the loop comes again: an iovec may be empty */
+	}
+	n = s->segment_left;
+	if (n > s->left)
+		n = s->left;
+	if (n > DT_WINDOW)
+		n = DT_WINDOW;
+	/* clang compares a half of the register and passes the whole */
+	dt_opaque_value(n);
+	if (n > DT_WINDOW)
+		return -1;
+	if (dt_read_user(s->buf, n, s->segment)) {
+		s->fault = 1;
+		s->opaque = 1;
+		return -1;
+	}
+	s->segment += n;
+	s->segment_left -= n;
+	s->pos = 0;
+	s->end = n;
+	return 0;
+}
+
+/* Passes over up to n bytes, at most to the end of the segment. Gives how many. */
+static __always_inline __u64 dt_pass(struct dt_scratch *s, __u64 n)
+{
+	__u64 have = s->end - s->pos;
+
+	if (n > s->left)
+		n = s->left;
+	if (s->opaque) {
+		s->pos = s->end = 0;
+	} else if (n <= have) {
+		s->pos += n;
+	} else {
+		n -= have;
+		if (n > s->segment_left)
+			n = s->segment_left;
+		s->segment += n;
+		s->segment_left -= n;
+		n += have;
+		s->pos = s->end = 0;
+	}
+	s->left -= n;
+	s->offset += n;
+	return n;
+}

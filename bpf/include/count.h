@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Where exchanges go: the ledger, owners, edges, operations, series.
+ *
+ * Additions are atomic even on per-CPU values: a close in an interrupt may come between the load
+ * and the store of the send that it interrupts.
+ */
+#pragma once
+
+#include "maps.h"
+
+static __always_inline void dt_note(__u32 line, __u64 exchanges, __u64 bytes)
+{
+	struct dt_ledger *l = bpf_map_lookup_elem(&ledger, &line);
+
+	if (!l)
+		return;
+	if (exchanges)
+		__sync_fetch_and_add(&l->exchanges, exchanges);
+	if (bytes)
+		__sync_fetch_and_add(&l->bytes, bytes);
+}
+
+/* Bytes of a connection that leave it for a line of the ledger. */
+static __always_inline void dt_settle(struct dt_conn *c, __u32 line, __u64 exchanges, __u64 bytes)
+{
+	if (bytes)
+		__sync_fetch_and_add(&c->settled_bytes, bytes);
+	dt_note(line, exchanges, bytes);
+}
+
+/* User space is woken by amount, not by record: a wake-up costs as much as twenty requests. */
+static __always_inline __u64 dt_wake(void)
+{
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > (256 << 10) ? BPF_RB_FORCE_WAKEUP
+									   : BPF_RB_NO_WAKEUP;
+}
+
+static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct dt_owner owner = {};
+	struct dt_owner_record *r;
+	struct dt_owner *old;
+
+	if (bpf_map_pop_elem(&owner_ids, &owner.id))
+		return 0; /* "other processes" */
+	owner.cgroup_id = bpf_get_current_cgroup_id();
+	owner.parent_pid = t->real_parent->tgid;
+	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
+	if (bpf_map_update_elem(&owners, key, &owner, BPF_NOEXIST)) {
+		bpf_map_push_elem(&owner_ids, &owner.id, 0);
+		old = bpf_map_lookup_elem(&owners, key);
+		return old ? old->id : 0;
+	}
+	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	if (!r) {
+		dt_note(DT_SAMPLES_RING_FULL, 1, 0);
+		return owner.id;
+	}
+	r->type = DT_RECORD_OWNER;
+	r->id = owner.id;
+	r->key = *key;
+	r->owner = owner;
+	/* at once: a short-lived process is soon gone from /proc */
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+	return owner.id;
+}
+
+/* The address of a socket's end, IPv4 as v4-mapped. */
+static __always_inline void dt_address(struct sock *sk, int peer, __u8 address[16])
+{
+	__u32 *words = (__u32 *)address;
+
+	if (sk->__sk_common.skc_family == DT_AF_INET) {
+		words[0] = words[1] = 0;
+		words[2] = bpf_htonl(0xffff);
+		words[3] = peer ? sk->__sk_common.skc_daddr : sk->__sk_common.skc_rcv_saddr;
+		return;
+	}
+	for (int i = 0; i < 4; i++)
+		words[i] = peer ? sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[i]
+				: sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+}
+
+/* The path that a Unix server listens on: its own socket's or its peer's. */
+static __always_inline void dt_unix_path(struct sock *sk, int is_server, char path[64])
+{
+	struct unix_sock *u = bpf_skc_to_unix_sock(sk);
+	struct unix_address *address;
+	__u64 bytes;
+
+	if (!u)
+		return;
+	address = is_server ? u->addr : BPF_CORE_READ((struct unix_sock *)u->peer, addr);
+	if (!address)
+		return;
+	/* without sun_family; an abstract name has no zero at its end, a path may have one */
+	bytes = BPF_CORE_READ(address, len) - sizeof(unsigned short);
+	if (bytes > 63)
+		bytes = 63;
+	dt_opaque_value(bytes);
+	if (!bytes || bytes > 63)
+		return;
+	bpf_probe_read_kernel(path, bytes, &address->name[0].sun_path);
+	if (!path[0])
+		path[0] = '@';
+}
+
+static __u32 dt_last_edge;
+
+static __always_inline __u32 dt_edge_id(void)
+{
+	return __sync_fetch_and_add(&dt_last_edge, 1) + 1;
+}
+
+static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct dt_owner_key owner_key = {
+		.start_ns = t->group_leader->start_boottime,
+		.pid = t->tgid,
+		.netns = c->netns,
+	};
+	struct dt_owner *owner = bpf_map_lookup_elem(&owners, &owner_key);
+	struct dt_edge_key key = { .role = c->role, .transport = c->transport };
+	struct dt_edge fresh = {}, *edge;
+	struct dt_owner_limit *limit;
+	int is_server = c->role == DT_ROLE_SERVER;
+
+	c->owner_start_ns = owner_key.start_ns;
+	c->owner_tgid = owner_key.pid;
+	c->owner_id = owner ? owner->id : dt_new_owner(&owner_key);
+	key.owner_id = c->owner_id;
+	if (c->transport == DT_TRANSPORT_TCP) {
+		dt_address(sk, 1, key.address);
+		dt_address(sk, 0, fresh.local_address);
+		key.port = is_server ? sk->__sk_common.skc_num
+				     : bpf_ntohs(sk->__sk_common.skc_dport);
+	} else {
+		__u64 *hash = (__u64 *)key.address, *words = (__u64 *)fresh.path;
+
+		dt_unix_path(sk, is_server, fresh.path);
+		for (int i = 0; i < 8; i++)
+			hash[0] = (hash[0] ^ words[i]) * DT_HASH_PRIME;
+	}
+	edge = bpf_map_lookup_elem(&edges, &key);
+	if (edge)
+		goto found;
+	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
+	if (limit && __sync_fetch_and_add(&limit->edges, 1) < dt_edge_cap_per_owner) {
+		fresh.id = dt_edge_id();
+		bpf_map_update_elem(&edges, &key, &fresh, BPF_NOEXIST);
+		edge = bpf_map_lookup_elem(&edges, &key);
+		if (edge)
+			goto found;
+	}
+	/* one edge for all further peers */
+	__builtin_memset(key.address, 0, sizeof(key.address));
+	if (c->role == DT_ROLE_CLIENT)
+		key.port = 0;
+	edge = bpf_map_lookup_elem(&edges, &key);
+	if (!edge) {
+		__builtin_memset(fresh.path, 0, sizeof(fresh.path));
+		fresh.id = dt_edge_id();
+		fresh.overflow = 1;
+		bpf_map_update_elem(&edges, &key, &fresh, BPF_NOEXIST);
+		edge = bpf_map_lookup_elem(&edges, &key);
+	}
+	c->edge = edge ? edge->id : 0; /* 0: no room at all */
+	c->edge_overflow = 1;
+	return 0;
+found:
+	c->edge = edge->id;
+	c->edge_overflow = edge->overflow;
+	return 0;
+}
+
+/* Who does the I/O owns the connection, not who accepted it. */
+static __always_inline void dt_own(struct dt_conn *c, struct sock *sk)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+
+	if (c->edge && c->owner_tgid == (__u32)t->tgid &&
+	    c->owner_start_ns == t->group_leader->start_boottime)
+		return;
+	dt_find_edge(c, sk);
+}
+
+static __always_inline void dt_bucket(__u64 *buckets, __u64 bytes)
+{
+	/* the size boundaries behind 0 are 32 << i */
+	__u32 i = 1;
+
+	for (; i < DT_SIZE_BUCKETS - 1; i++)
+		if (bytes <= (16ULL << i))
+			break;
+	__sync_fetch_and_add(&buckets[i], 1);
+}
+
+static __always_inline __u32 dt_duration_bucket(__u64 ns)
+{
+	const __u64 bounds[DT_DURATION_BOUNDS] = {
+		5000000,   10000000,  25000000,	  50000000,   75000000,	  100000000,  250000000,
+		500000000, 750000000, 1000000000, 2500000000, 5000000000, 7500000000, 10000000000,
+	};
+
+	for (int i = 0; i < DT_DURATION_BOUNDS; i++)
+		if (ns <= bounds[i])
+			return i;
+	return DT_DURATION_BOUNDS;
+}
+
+static const struct dt_series dt_no_series;
+
+/* The series of a key, made when there is none; where all goes when there is no room. */
+static __noinline struct dt_series *dt_series_of(const struct dt_series_key *key, __u32 role)
+{
+	struct dt_series *v = bpf_map_lookup_elem(&series, key);
+	__u32 i;
+
+	if (v)
+		return v;
+	bpf_map_update_elem(&series, key, &dt_no_series, BPF_NOEXIST);
+	v = bpf_map_lookup_elem(&series, key);
+	if (v)
+		return v;
+	dt_note(DT_OVERFLOW_SERIES, 1, 0);
+	i = (key->protocol * 4 + role) & (DT_SERIES_OVERFLOWS - 1);
+	return bpf_map_lookup_elem(&series_overflow, &i);
+}
+
+/* Adds an exchange to its series. */
+static __noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
+{
+	const struct dt_request *q = &x->request;
+	const struct dt_response *p = &x->response;
+	struct dt_series *v = dt_series_of(&x->key, c->role);
+	__u64 duration = p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0;
+	__u64 first = p->first_ns > q->start_ns ? p->first_ns - q->start_ns : 0;
+	__u32 i;
+
+	if (!v)
+		return 0;
+	i = dt_duration_bucket(duration);
+	if (i < DT_DURATION_BUCKETS)
+		__sync_fetch_and_add(&v->duration_buckets[i], 1);
+	__sync_fetch_and_add(&v->duration_sum_ns, duration);
+	__sync_fetch_and_add(&v->first_byte_sum_ns, first);
+	__sync_fetch_and_add(&v->request_bytes, q->bytes);
+	__sync_fetch_and_add(&v->response_bytes, p->bytes);
+	if (q->body_bytes) {
+		__sync_fetch_and_add(&v->request_body_bytes, q->body_bytes);
+		dt_bucket(v->request_body_buckets, q->body_bytes);
+	}
+	if (p->body_bytes) {
+		__sync_fetch_and_add(&v->response_body_bytes, p->body_bytes);
+		dt_bucket(v->response_body_buckets, p->body_bytes);
+	}
+	dt_settle(c, DT_COUNTED, 1, q->bytes + p->bytes);
+	if (c->edge_overflow)
+		dt_note(DT_OVERFLOW_EDGES, 1, 0);
+	if (x->key.signature == DT_SIGNATURE_OVERFLOW)
+		dt_note(DT_OVERFLOW_OPERATIONS, 1, 0);
+	return 0;
+}
+
+/* A request's operation: its signature, or the overflow's when the owner has too many. An
+ * operation that is new sends up what it was read from, so that it gets a name. */
+static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const __u8 *head,
+				     __u32 head_bytes)
+{
+	__u64 mark = signature ^ ((__u64)c->owner_id << 40 | (__u64)c->protocol << 36);
+	__u32 slot = (signature ^ c->owner_id) & (DT_OPERATION_CACHE - 1);
+	struct dt_operation_key key = {
+		.signature = signature,
+		.owner_id = c->owner_id,
+		.protocol = c->protocol,
+	};
+	struct dt_operation_record *r;
+	struct dt_owner_limit *limit;
+	__u32 one = 1;
+	__u64 *cached = bpf_map_lookup_elem(&operation_cache, &slot);
+
+	if (!cached || *cached == mark)
+		return signature;
+	if (bpf_map_lookup_elem(&operations, &key)) {
+		*cached = mark;
+		return signature;
+	}
+	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
+	if (!limit || limit->operations >= dt_operation_cap)
+		return DT_SIGNATURE_OVERFLOW;
+	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	if (!r) {
+		/* not remembered: the next such request tries again */
+		dt_note(DT_SAMPLES_RING_FULL, 1, 0);
+		return signature;
+	}
+	if (bpf_map_update_elem(&operations, &key, &one, BPF_NOEXIST)) {
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+		return bpf_map_lookup_elem(&operations, &key) ? signature : DT_SIGNATURE_OVERFLOW;
+	}
+	__sync_fetch_and_add(&limit->operations, 1);
+	*cached = mark;
+	r->type = DT_RECORD_OPERATION;
+	r->owner_id = c->owner_id;
+	r->signature = signature;
+	r->protocol = c->protocol;
+	r->pad = 0;
+	r->edge = c->edge;
+	if (head_bytes > DT_HEAD_BYTES)
+		head_bytes = DT_HEAD_BYTES;
+	r->head_bytes = head_bytes;
+	bpf_probe_read_kernel(r->head, head_bytes, head);
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+	return signature;
+}

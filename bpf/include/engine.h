@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Chunk → protocol → exchange, whichever door brought the chunk.
+ *
+ * A connection is undecided until its first bytes: then a protocol is taken tentatively, and
+ * confirmed by the first response that fits its request. What fits none is counted by turns: the
+ * first byte out to the first byte back. A confirmed connection that breaks its protocol's rules
+ * goes out of step, until a request begins a chunk.
+ */
+#pragma once
+
+#include "span.h"
+#include "l7/http.h"
+#include "l7/redis.h"
+
+enum dt_engine_bound {
+	/* Steps of the walker in one operation: a pipeline of 30,000 commands, 5 ms. */
+	DT_STEPS = 1 << 17,
+};
+
+/* Pointers only: numbers would keep the verifier's states of the loop apart. */
+struct dt_walk {
+	struct dt_conn *c;
+	struct dt_flight *f;
+	struct dt_scratch *s;
+	struct sock *sk;
+	struct dt_walker *m;
+	__u64 is_request;
+};
+
+/* ---- turn-taking -------------------------------------------------------------------------- */
+
+static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 response)
+{
+	struct dt_series_key key = { .edge = c->edge };
+	struct dt_series *v = dt_series_of(&key, c->role);
+
+	if (!v)
+		return;
+	if (request)
+		__sync_fetch_and_add(&v->request_bytes, request);
+	if (response)
+		__sync_fetch_and_add(&v->response_bytes, response);
+	dt_settle(c, DT_COUNTED, 0, request + response);
+}
+
+/* Bytes of a connection whose protocol is not known. The exchange is counted at the first byte
+ * back: when the last one has come can not be told. */
+static __noinline int dt_turn(struct dt_conn *c, struct sock *sk, __u64 bytes, __u64 now,
+			      int is_request)
+{
+	struct dt_exchange x = { .key.edge = c->edge };
+
+	if (is_request) {
+		if (!c->turn_open) {
+			c->turn_open = 1;
+			c->turn_start_ns = now;
+			dt_note(DT_SEEN, 1, 0);
+		}
+		c->turn_bytes += bytes;
+		return 0;
+	}
+	if (!c->turn_open) {
+		dt_turn_add(c, 0, bytes);
+		return 0;
+	}
+	c->turn_open = 0;
+	x.request.start_ns = c->turn_start_ns;
+	x.request.bytes = c->turn_bytes;
+	c->turn_bytes = 0;
+	x.response.first_ns = x.response.last_ns = now;
+	x.response.bytes = bytes;
+	dt_count(c, &x);
+	dt_span(c, sk, 0, &x);
+	return 0;
+}
+
+/* ---- exchanges ---------------------------------------------------------------------------- */
+
+static __always_inline void dt_complete(struct dt_walk *w, struct dt_exchange *x)
+{
+	struct dt_conn *c = w->c;
+
+	x->key.signature = x->request.signature;
+	x->key.edge = c->edge;
+	x->key.outcome = x->response.outcome;
+	x->key.protocol = c->protocol;
+	x->key.end = x->response.end;
+
+	if (c->flags & DT_CONN_TENTATIVE) {
+		c->flags &= ~(DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM);
+		dt_note(DT_SEEN, c->request.ordinal, 0);
+	}
+	__sync_fetch_and_add(&c->completed, 1);
+	dt_count(c, x);
+	dt_span(c, w->sk, w->f, x);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c);
+}
+
+static __always_inline struct dt_spill_key dt_spill_key_of(struct dt_conn *c, __u32 ordinal,
+							   __u32 state)
+{
+	struct dt_spill_key key = { .conn = (__u64)c, .ordinal = ordinal, .state = state };
+
+	return key;
+}
+
+static __always_inline __u32 dt_tag_of(__u32 ordinal, __u32 state)
+{
+	return ordinal << DT_TAG_SHIFT | state;
+}
+
+static __always_inline int dt_tag_is(__u32 tag, __u32 ordinal, __u32 state)
+{
+	return (tag >> DT_TAG_SHIFT) == (ordinal & (~0U >> DT_TAG_SHIFT)) &&
+	       (tag & DT_TAG_STATE) == state;
+}
+
+/* A request has ended: it waits for its response, or meets one that was faster. */
+static __noinline int dt_request_end(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	struct dt_flight *f = w->f;
+	struct dt_walker *m = w->m;
+	__u32 ordinal = m->ordinal, flags = 0, old, tag;
+	struct dt_slot *slot = &f->slots[ordinal & (DT_SLOTS - 1)];
+	struct dt_spill_key key = dt_spill_key_of(c, ordinal, DT_TAG_RESPONSE);
+	struct dt_spill *spilled;
+	struct dt_exchange x = {
+		.request = {
+			.start_ns = m->first_ns,
+			.signature = m->hash,
+			.offset = m->offset,
+			.bytes = m->bytes,
+			.body_bytes = m->body_bytes,
+		},
+		.ordinal = ordinal,
+	};
+
+	if (c->protocol == DT_PROTOCOL_HTTP) {
+		if (m->flags & DT_HTTP_IS_HEAD)
+			flags = DT_TAG_HEAD;
+		if (m->flags & DT_HTTP_IS_CONNECT)
+			flags = DT_TAG_CONNECT;
+	}
+	m->phase = DT_PHASE_START;
+	m->ordinal++;
+	if (!(c->flags & DT_CONN_TENTATIVE))
+		dt_note(DT_SEEN, 1, 0);
+	if ((__s32)(ordinal - c->response.ordinal) >= DT_SLOTS) {
+		struct dt_spill deep = { .request = x.request, .tag = flags };
+
+		key.state = DT_TAG_REQUEST;
+		if (bpf_map_update_elem(&spill, &key, &deep, BPF_ANY)) {
+			dt_settle(c, DT_LOST_PIPELINE, 1, x.request.bytes);
+			__sync_fetch_and_add(&c->completed, 1);
+		}
+		return 0;
+	}
+	old = slot->tag;
+	if (dt_tag_is(old, ordinal, DT_TAG_RESPONSE))
+		goto meet;
+	slot->request = x.request;
+	tag = __sync_val_compare_and_swap(&slot->tag, old,
+					  dt_tag_of(ordinal, DT_TAG_REQUEST | flags));
+	if (tag == old) {
+		/* far more responses than one may have been faster */
+		if ((__s32)(c->response.ordinal - ordinal) > 0) {
+			spilled = bpf_map_lookup_elem(&spill, &key);
+			if (spilled) {
+				x.response = spilled->response;
+				slot->tag = DT_TAG_FREE;
+				bpf_map_delete_elem(&spill, &key);
+				dt_complete(w, &x);
+			}
+		}
+		return 0;
+	}
+meet:
+	x.response = f->early[ordinal & (DT_EARLY - 1)];
+	slot->tag = DT_TAG_FREE;
+	dt_complete(w, &x);
+	return 0;
+}
+
+/* The flags of the request that the response being read answers. */
+static __always_inline __u32 dt_request_tag(struct dt_walk *w)
+{
+	__u32 ordinal = w->m->ordinal;
+	__u32 tag = w->f->slots[ordinal & (DT_SLOTS - 1)].tag;
+	struct dt_spill_key key;
+	struct dt_spill *spilled;
+
+	if (dt_tag_is(tag, ordinal, DT_TAG_REQUEST))
+		return tag;
+	if ((__s32)(w->c->request.ordinal - ordinal) <= 0)
+		return 0;
+	key = dt_spill_key_of(w->c, ordinal, DT_TAG_REQUEST);
+	spilled = bpf_map_lookup_elem(&spill, &key);
+	return spilled ? spilled->tag : 0;
+}
+
+/* A response has ended: it meets its request, or waits for it. */
+static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
+{
+	struct dt_conn *c = w->c;
+	struct dt_flight *f = w->f;
+	struct dt_walker *m = &c->response;
+	__u32 ordinal = m->ordinal, old, tag;
+	struct dt_slot *slot = &f->slots[ordinal & (DT_SLOTS - 1)];
+	struct dt_spill_key key = dt_spill_key_of(c, ordinal, DT_TAG_REQUEST);
+	struct dt_spill *spilled;
+	struct dt_exchange x = {
+		.response = {
+			.first_ns = m->first_ns,
+			.last_ns = m->last_ns,
+			.bytes = m->bytes,
+			.body_bytes = m->body_bytes,
+			.outcome = m->outcome,
+			.end = end,
+		},
+		.ordinal = ordinal,
+	};
+
+	m->phase = DT_PHASE_START;
+	m->bytes = 0;
+	old = slot->tag;
+	if (dt_tag_is(old, ordinal, DT_TAG_REQUEST))
+		goto meet;
+	spilled = bpf_map_lookup_elem(&spill, &key);
+	if (spilled) {
+		x.request = spilled->request;
+		bpf_map_delete_elem(&spill, &key);
+		m->ordinal++;
+		dt_complete(w, &x);
+		return 0;
+	}
+	if ((__s32)(ordinal - c->request.ordinal) >= DT_EARLY) {
+		struct dt_spill deep = { .response = x.response };
+
+		key.state = DT_TAG_RESPONSE;
+		if (bpf_map_update_elem(&spill, &key, &deep, BPF_ANY))
+			dt_settle(c, DT_LOST_UNANSWERED, 0, x.response.bytes);
+		m->ordinal++;
+		return 0;
+	}
+	f->early[ordinal & (DT_EARLY - 1)] = x.response;
+	tag = __sync_val_compare_and_swap(&slot->tag, old, dt_tag_of(ordinal, DT_TAG_RESPONSE));
+	if (tag == old) {
+		m->ordinal++;
+		return 0;
+	}
+meet:
+	x.request = slot->request;
+	slot->tag = DT_TAG_FREE;
+	m->ordinal++;
+	dt_complete(w, &x);
+	return 0;
+}
+
+/* What is open, in exchanges and bytes: nothing of it will be matched any more. */
+static __always_inline __u64 dt_open_bytes(const struct dt_conn *c)
+{
+	return c->sent_bytes + c->received_bytes - c->settled_bytes;
+}
+
+static __always_inline __u64 dt_open_exchanges(const struct dt_conn *c)
+{
+	__s32 open;
+
+	if (c->protocol == DT_PROTOCOL_UNKNOWN)
+		return c->turn_open;
+	if (c->flags & DT_CONN_TENTATIVE)
+		return 0;
+	open = c->request.ordinal - c->completed;
+	return open > 0 ? open : 0;
+}
+
+static long dt_forget_spilled(__u32 i, struct dt_walk *w)
+{
+	struct dt_spill_key key = dt_spill_key_of(w->c, w->c->response.ordinal + i, DT_TAG_REQUEST);
+
+	bpf_map_delete_elem(&spill, &key);
+	return 0;
+}
+
+/* Slots and spilled requests are empty afterwards. */
+static __always_inline void dt_forget_flight(struct dt_walk *w)
+{
+	__s32 deep = w->c->request.ordinal - w->c->response.ordinal;
+
+	for (int i = 0; i < DT_SLOTS; i++)
+		w->f->slots[i].tag = DT_TAG_FREE;
+	if (deep > 0)
+		bpf_loop(deep, dt_forget_spilled, w, 0);
+}
+
+/* The protocol taken was wrong: what was gathered becomes a turn. */
+static __noinline int dt_demote(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	__u64 request = c->request.bytes, response = c->response.bytes;
+	__u64 open = dt_open_bytes(c) - w->s->left;
+	__u32 waits = c->request.ordinal - c->completed;
+	int confirmed = !(c->flags & DT_CONN_TENTATIVE);
+
+	dt_note(DT_DEMOTED, 1, 0);
+	if (confirmed && waits && waits < (1U << 31))
+		/* they were opened as exchanges; as such they end here */
+		dt_note(DT_LOST_UNPARSED, waits, 0);
+	dt_forget_flight(w);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c);
+	c->protocol = DT_PROTOCOL_UNKNOWN;
+	c->flags &= ~(DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM | DT_CONN_PUBSUB | DT_CONN_MONITOR);
+	c->turn_open = 0;
+	c->turn_bytes = 0;
+	c->request.bytes = c->response.bytes = 0;
+	if (response > open)
+		response = open;
+	request = open - response;
+	if (request && !confirmed) {
+		c->turn_open = 1;
+		c->turn_start_ns = c->request.first_ns ?: w->s->now;
+		c->turn_bytes = request;
+		dt_note(DT_SEEN, 1, 0);
+		request = 0;
+	}
+	if (request || response)
+		dt_turn_add(c, request, response);
+	return 0;
+}
+
+/* Out of step: the rules were broken, or bytes were hidden. Open exchanges end as lost. */
+static __noinline int dt_desync(struct dt_walk *w, __u32 line)
+{
+	struct dt_conn *c = w->c;
+	__u32 waits = c->request.ordinal - c->completed;
+
+	c->desyncs++;
+	if (c->desyncs >= DT_DESYNCS ||
+	    (c->flags & (DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM)) == DT_CONN_TENTATIVE)
+		return dt_demote(w);
+	if (c->flags & DT_CONN_TENTATIVE) {
+		/* older than the agent: this was no beginning, another chunk may be one */
+		c->flags &= ~DT_CONN_TENTATIVE;
+		c->protocol = DT_PROTOCOL_UNDECIDED;
+		line = DT_LOST_MIDSTREAM;
+		waits = 0;
+	}
+	if (waits >= 1U << 31)
+		waits = 0;
+	dt_settle(c, line, waits, dt_open_bytes(c));
+	dt_forget_flight(w);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c);
+	c->response.ordinal = c->completed = c->request.ordinal;
+	c->request.phase = c->response.phase = DT_PHASE_LOST;
+	c->request.skip = c->response.skip = 0;
+	c->request.bytes = c->response.bytes = 0;
+	w->s->left = 0;
+	return 0;
+}
+
+/* ---- the walk ----------------------------------------------------------------------------- */
+
+static __always_inline void dt_keep_head(struct dt_walk *w)
+{
+	struct dt_flight *f = w->f;
+	struct dt_scratch *s = w->s;
+	__u32 pos = s->pos & DT_WINDOW_MASK, n = s->end - s->pos;
+
+	f->head_ordinal = w->m->ordinal;
+	f->trace_bytes = 0;
+	f->head_bytes = n > DT_HEAD_BYTES ? DT_HEAD_BYTES : n;
+	__builtin_memcpy(f->head, &s->buf[pos], DT_HEAD_BYTES);
+}
+
+/* The head goes on in another piece of the chunk, or in another chunk. */
+static __always_inline void dt_keep_more_head(struct dt_walk *w)
+{
+	struct dt_flight *f = w->f;
+	__u32 have = f->head_bytes, n = w->s->end;
+
+	if (have >= DT_HEAD_BYTES)
+		return;
+	if (n > DT_HEAD_BYTES - have)
+		n = DT_HEAD_BYTES - have;
+	dt_opaque_value(n);
+	if (have < DT_HEAD_BYTES && n <= DT_HEAD_BYTES && have + n <= DT_HEAD_BYTES)
+		bpf_probe_read_kernel(&f->head[have], n, w->s->buf);
+	f->head_bytes = have + n;
+}
+
+static __noinline int dt_named(struct dt_walk *w)
+{
+	struct dt_walker *m = w->m;
+
+	if (w->c->protocol == DT_PROTOCOL_HTTP)
+		m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
+	else
+		m->hash = dt_operation(w->c, m->hash, m->carry, m->carry_bytes);
+	return 0;
+}
+
+/* What a finished request starts besides its count: it is somebody's cause, or has one. */
+static __always_inline void dt_relate(struct dt_walk *w)
+{
+	if (w->c->role == DT_ROLE_SERVER) {
+		dt_serve(w->c, w->f, w->m->offset);
+	} else {
+		if (w->c->protocol != DT_PROTOCOL_HTTP) {
+			w->f->head_ordinal = w->m->ordinal;
+			w->f->head_bytes = 0;
+			w->f->trace_bytes = 0;
+		}
+		dt_find_cause(w->c, w->f, w->m->offset);
+	}
+}
+
+static __always_inline long dt_event(struct dt_walk *w, int event)
+{
+	struct dt_conn *c = w->c;
+	struct dt_walker *m = w->m;
+
+	if (event == DT_RESPONSE_HEAD)
+		event = dt_http_response_body(m, dt_request_tag(w));
+	switch (event) {
+	case DT_GO_ON:
+		return 0;
+	case DT_REQUEST_NAMED:
+		dt_named(w);
+		return 0;
+	case DT_MESSAGE_END:
+		if (w->is_request) {
+			dt_relate(w);
+			dt_request_end(w);
+		} else {
+			dt_response_end(w, DT_END_COMPLETE);
+		}
+		return 0;
+	case DT_NOT_A_CALL_END:
+		if (w->is_request && c->protocol == DT_PROTOCOL_REDIS) {
+			if (m->flags & DT_REDIS_IS_MONITOR)
+				c->flags |= DT_CONN_MONITOR;
+			else
+				c->flags |= DT_CONN_PUBSUB;
+		}
+		dt_settle(c, DT_LOST_NOT_A_CALL, 0, m->bytes);
+		m->bytes = 0;
+		m->phase = DT_PHASE_START;
+		return 0;
+	case DT_TUNNEL:
+		m->body_bytes = 0;
+		dt_response_end(w, DT_END_COMPLETE);
+		/* fall through */
+	case DT_FOREIGN:
+		dt_demote(w);
+		return 1;
+	}
+	if (c->protocol == DT_PROTOCOL_HTTP && c->flags & DT_CONN_TENTATIVE && w->is_request &&
+	    !m->ordinal && m->phase == DT_HTTP_METHOD && m->word == 0x50494e47ULL) {
+		/* an inline PING opens a Redis connection */
+		c->protocol = DT_PROTOCOL_REDIS;
+		m->hash = DT_HASH_START;
+		dt_redis_command_byte(m, 'P');
+		dt_redis_command_byte(m, 'I');
+		dt_redis_command_byte(m, 'N');
+		dt_redis_command_byte(m, 'G');
+		dt_redis_command_end(m);
+		dt_named(w);
+		m->phase = DT_REDIS_INLINE_REST;
+		return 0;
+	}
+	dt_desync(w, DT_LOST_UNPARSED);
+	return 1;
+}
+
+static long dt_step(__u32 i, struct dt_walk *w)
+{
+	struct dt_scratch *s = w->s;
+	struct dt_walker *m = w->m;
+	struct dt_conn *c = w->c;
+	__u32 before;
+	int event;
+
+	if (!s->left)
+		return 1;
+	if (m->skip) {
+		__u64 n = dt_pass(s, m->skip);
+
+		m->skip -= n;
+		m->bytes += n;
+		if (!m->skip && m->phase == DT_PHASE_BODY) {
+			event = c->protocol == DT_PROTOCOL_HTTP ? DT_MESSAGE_END
+				: w->is_request			? dt_redis_request_end(m)
+								: dt_redis_response_end(m);
+			return dt_event(w, event);
+		}
+		if (n)
+			return 0;
+	}
+	if (s->pos >= s->end) {
+		if (dt_fill(s)) {
+			if (s->fault)
+				dt_note(DT_FAULT, 0, s->left);
+			dt_desync(w, DT_LOST_UNPARSED);
+			return 1;
+		}
+		if (w->is_request && c->protocol == DT_PROTOCOL_HTTP &&
+		    m->phase >= DT_PHASE_PROTOCOL && m->phase < DT_HTTP_CHUNK_SIZE)
+			dt_keep_more_head(w);
+		if (s->pos >= s->end)
+			return 0;
+	}
+	if (m->skip)
+		return 0;
+	if (m->phase == DT_PHASE_START) {
+		__u64 carried = m->bytes; /* empty lines before a request */
+
+		dt_begin(m, s);
+		m->bytes = carried;
+		if (w->is_request && c->protocol == DT_PROTOCOL_HTTP)
+			dt_keep_head(w);
+	}
+	before = s->pos;
+	if (c->protocol == DT_PROTOCOL_HTTP)
+		event = dt_http_step(m, s, w->f, w->is_request, c->flags & DT_CONN_TENTATIVE);
+	else if (w->is_request)
+		event = dt_redis_request_step(m, s);
+	else
+		event = dt_redis_response_step(m, s, c->flags & DT_CONN_PUBSUB);
+	s->left -= s->pos - before;
+	s->offset += s->pos - before;
+	m->bytes += s->pos - before;
+	return event ? dt_event(w, event) : 0;
+}
+
+/* Does this chunk begin with a request? What is in the window is at least one byte. */
+static __always_inline __u8 dt_guess(const struct dt_scratch *s, int is_request)
+{
+	__u8 c = dt_byte(s, s->pos);
+
+	if (is_request)
+		return dt_redis_is_request(c)	? DT_PROTOCOL_REDIS
+		       : c >= 'A' && c <= 'Z' ? DT_PROTOCOL_HTTP
+						: DT_PROTOCOL_UNKNOWN;
+	return c == 'H'			    ? DT_PROTOCOL_HTTP
+	       : dt_redis_is_response(c) ? DT_PROTOCOL_REDIS
+					    : DT_PROTOCOL_UNKNOWN;
+}
+
+/* A chunk of a connection that is out of step: does a request begin here? */
+static __always_inline int dt_resync(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	struct dt_scratch *s = w->s;
+
+	if (w->m->phase != DT_PHASE_LOST)
+		return 1;
+	if (w->is_request && !dt_fill(s) && s->pos < s->end && dt_guess(s, 1) == c->protocol) {
+		c->request.phase = c->response.phase = DT_PHASE_START;
+		return 1;
+	}
+	dt_settle(c, DT_LOST_UNPARSED, 0, s->left);
+	return 0;
+}
+
+/* A chunk of a connection whose protocol is taken. */
+static __noinline int dt_walk_chunk(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	struct dt_scratch *s = w->s;
+	struct dt_walker *m = w->m;
+
+	if (c->flags & DT_CONN_MONITOR) {
+		dt_settle(c, DT_LOST_NOT_A_CALL, 0, s->left);
+		return 0;
+	}
+	if (!dt_resync(w))
+		return 0;
+	m->last_ns = s->now;
+	if (w->is_request && m->phase == DT_PHASE_BODY && c->protocol == DT_PROTOCOL_HTTP &&
+	    m->flags & DT_HTTP_EXPECT && m->skip == m->body_bytes &&
+	    (__s32)(c->response.ordinal - m->ordinal) > 0) {
+		/* It asked to be told to go on, and was told no: there is no body. */
+		m->skip = 0;
+		m->body_bytes = 0;
+		dt_request_end(w);
+	}
+	bpf_loop(DT_STEPS, dt_step, w, 0);
+	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
+		if (s->left)
+			dt_turn(c, w->sk, s->left, s->now, w->is_request);
+	} else if (s->left) {
+		dt_desync(w, DT_LOST_STEPS);
+	}
+	return 0;
+}
+
+static long dt_close_one(__u32 i, struct dt_walk *w)
+{
+	struct dt_walker *m = &w->c->response;
+
+	m->bytes = m->body_bytes = 0;
+	m->outcome = 0;
+	m->first_ns = m->last_ns = w->s->now;
+	dt_response_end(w, DT_END_CLOSED);
+	return 0;
+}
+
+/* The connection has ended: what is open ends with it. */
+static __noinline int dt_finish(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	struct dt_walker *request = &c->request, *response = &c->response;
+	struct dt_exchange x = { .key = { .edge = c->edge, .end = DT_END_CLOSED } };
+	__s32 waits;
+	__u64 open;
+
+	if (c->protocol == DT_PROTOCOL_UNKNOWN || !w->f) {
+		if (c->turn_open) {
+			x.request.start_ns = c->turn_start_ns;
+			x.request.bytes = c->turn_bytes;
+			x.response.first_ns = x.response.last_ns = w->s->now;
+			c->turn_open = 0;
+			c->turn_bytes = 0;
+			dt_count(c, &x);
+			dt_span(c, w->sk, 0, &x);
+		}
+		goto rest;
+	}
+	/* a request that had said what it wants */
+	w->m = request;
+	w->is_request = 1;
+	if (request->bytes && (c->protocol == DT_PROTOCOL_HTTP
+				       ? request->phase == DT_PHASE_BODY ||
+						 request->phase > DT_HTTP_PATH
+				       : request->flags & DT_REDIS_NAMED) &&
+	    request->phase != DT_PHASE_START && request->phase != DT_PHASE_LOST)
+		dt_request_end(w);
+	w->m = response;
+	w->is_request = 0;
+	waits = request->ordinal - response->ordinal;
+	if (waits > 0 && response->bytes && response->phase != DT_PHASE_LOST) {
+		dt_response_end(w, response->phase == DT_PHASE_UNTIL_CLOSE ? DT_END_COMPLETE
+									    : DT_END_CLOSED);
+		waits--;
+	}
+	if (waits > 0)
+		bpf_loop(waits, dt_close_one, w, 0);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c);
+rest:
+	open = dt_open_bytes(c);
+	if (open)
+		dt_settle(c, c->flags & DT_CONN_MIDSTREAM ? DT_LOST_MIDSTREAM : DT_LOST_UNPARSED, 0,
+			  open);
+	c->flags |= DT_CONN_IGNORED;
+	return 0;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What runs when user space asks: sockets that are older than the agent, what is open on live
+ * connections, and the end of Unix sockets.
+ */
+#pragma once
+
+#include "door.h"
+
+/* Before the doors: who listens where. Also learns the agent's own process. */
+SEC("iter/task_file")
+int dt_iter_listeners(struct bpf_iter__task_file *ctx)
+{
+	struct dt_listener_key key = {};
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+	__u32 one = 1;
+
+	dt_own_tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk || !dt_is_tcp(sk) || sk->__sk_common.skc_state != DT_TCP_LISTEN)
+		return 0;
+	key.netns = sk->__sk_common.skc_net.net->ns.inum;
+	key.port = sk->__sk_common.skc_num;
+	bpf_map_update_elem(&listeners, &key, &one, BPF_ANY);
+	return 0;
+}
+
+/* After the doors: connections that were there before. */
+SEC("iter/task_file")
+int dt_iter_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct dt_conn *c;
+	struct sock *sk;
+	__u8 role;
+
+	if (!file || !task || (__u32)task->tgid == dt_own_tgid)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	if (dt_is_tcp(sk) && sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
+		role = dt_role_by_listener(sk);
+		c = bpf_sk_storage_get(&conns, sk, 0, 0);
+		if (c)
+			return 0;
+		c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!c)
+			return 0;
+		dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, DT_CONN_MIDSTREAM);
+		if (sk->sk_protocol == DT_IPPROTO_TCP)
+			dt_first_seqs(c, sk);
+	}
+	return 0;
+}
+
+static __always_inline void dt_write_open(struct seq_file *seq, const struct dt_conn *c)
+{
+	struct dt_ledger open = {};
+
+	if (c->flags & DT_CONN_IGNORED)
+		return;
+	open.exchanges = dt_open_exchanges(c);
+	open.bytes = dt_open_bytes(c);
+	if (open.exchanges || open.bytes)
+		bpf_seq_write(seq, &open, sizeof(open));
+}
+
+/* Over conns: what is open, one struct dt_ledger for each connection that has something. */
+SEC("iter/bpf_sk_storage_map")
+int dt_iter_open(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	const struct dt_conn *c = ctx->value;
+
+	if (c)
+		dt_write_open(ctx->meta->seq, c);
+	return 0;
+}
+
+/* Over unix_conns: the same. */
+SEC("iter/bpf_map_elem")
+int dt_iter_open_unix(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct dt_conn *c = ctx->value;
+
+	if (c)
+		dt_write_open(ctx->meta->seq, c);
+	return 0;
+}
+
+/* Over unix_marks: sockets that live. */
+SEC("iter/bpf_sk_storage_map")
+int dt_iter_unix_mark(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	__u64 *cookie = ctx->value, key;
+	struct dt_conn *c;
+
+	if (!ctx->meta->seq_num)
+		dt_epoch++;
+	if (!cookie)
+		return 0;
+	key = *cookie;
+	c = bpf_map_lookup_elem(&unix_conns, &key);
+	if (c)
+		c->epoch = dt_epoch;
+	return 0;
+}
+
+/* Over unix_conns: closes those whose socket is gone. A socket made since the mark has its
+ * epoch. */
+SEC("iter/bpf_map_elem")
+int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct dt_walk w = {};
+	__u32 direction = 0;
+	__u64 *cookie = ctx->key, key;
+
+	if (!cookie)
+		return 0;
+	key = *cookie;
+	w.c = bpf_map_lookup_elem(&unix_conns, &key);
+	if (!w.c || w.c->epoch == dt_epoch)
+		return 0;
+	w.s = bpf_map_lookup_elem(&scratch, &direction);
+	if (!w.s)
+		return 0;
+	w.f = bpf_map_lookup_elem(&unix_flights, &key);
+	w.s->left = 0;
+	w.s->now = bpf_ktime_get_ns();
+	dt_finish(&w);
+	bpf_map_delete_elem(&unix_flights, &key);
+	bpf_map_delete_elem(&unix_conns, &key);
+	return 0;
+}

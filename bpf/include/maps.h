@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Every map: who inserts, who deletes, what the key is. Sizes are the defaults; user space sets
+ * those that have a setting before it loads. What user space reads is described in events.h.
+ */
+#pragma once
+
+#include "chunk.h"
+
+/* Knobs, set between open and load. */
+const volatile __u64 dt_slow_ns = 1000000000;
+const volatile __u32 dt_default_budget = 100;
+const volatile __u32 dt_operation_cap = 500;
+const volatile __u32 dt_edge_cap_per_owner = 4096;
+const volatile __u8 dt_observe_unix = 1;
+
+/* The agent's thread group, in the numbers of the root pid namespace: written by the first
+ * iterator, which runs in the agent's own context. */
+__u32 dt_own_tgid;
+
+struct { /* owner_key -> owner; kernel inserts, user space deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct dt_owner_key);
+	__type(value, struct dt_owner);
+} owners SEC(".maps");
+
+struct { /* free owner ids; user space pushes, kernel pops */
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 16384);
+	__type(value, __u32);
+} owner_ids SEC(".maps");
+
+struct { /* owner id -> limits */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct dt_owner_limit);
+} owner_limits SEC(".maps");
+
+struct { /* edge_key -> edge; kernel inserts, user space deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, struct dt_edge_key);
+	__type(value, struct dt_edge);
+} edges SEC(".maps");
+
+struct { /* series_key -> series; kernel inserts, user space deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct dt_series_key);
+	__type(value, struct dt_series);
+} series SEC(".maps");
+
+enum dt_overflow_size {
+	/* protocol * 4 + role */
+	DT_SERIES_OVERFLOWS = 64,
+};
+
+struct { /* where exchanges are counted when series is full */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DT_SERIES_OVERFLOWS);
+	__type(key, __u32);
+	__type(value, struct dt_series);
+} series_overflow SEC(".maps");
+
+struct { /* ledger_line -> ledger */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DT_LEDGER_LINES);
+	__type(key, __u32);
+	__type(value, struct dt_ledger);
+} ledger SEC(".maps");
+
+struct { /* see enum dt_record_type */
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} records SEC(".maps");
+
+struct { /* client request -> why it was made; the oldest makes room */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct dt_wire);
+	__type(value, struct dt_cause);
+} causes SEC(".maps");
+
+struct { /* TCP sockets; kernel inserts, freed with the socket */
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dt_conn);
+} conns SEC(".maps");
+
+struct { /* TCP sockets with a known protocol; kernel inserts, freed with the socket */
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dt_flight);
+} flights SEC(".maps");
+
+/* Nothing tells of a Unix socket's end, so its state lives in hashes and a mark in the socket's
+ * storage: what has no mark any more is closed by the sweep. */
+struct { /* Unix sockets; value: their cookie */
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} unix_marks SEC(".maps");
+
+struct { /* socket cookie -> connection; kernel inserts, the sweep deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct dt_conn);
+} unix_conns SEC(".maps");
+
+struct { /* the same with a known protocol */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, __u64);
+	__type(value, struct dt_flight);
+} unix_flights SEC(".maps");
+
+struct dt_spill_key {
+	__u64 conn; /* address of its state: unique while it lives, entries end with it */
+	__u32 ordinal;
+	__u32 state; /* DT_TAG_REQUEST or DT_TAG_RESPONSE */
+};
+
+struct dt_spill {
+	struct dt_request request;
+	struct dt_response response;
+	__u32 tag;
+	__u32 pad;
+};
+
+struct { /* requests and early responses beyond a connection's slots; kernel inserts and deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct dt_spill_key);
+	__type(value, struct dt_spill);
+} spill SEC(".maps");
+
+struct dt_operation_key {
+	__u64 signature;
+	__u32 owner_id;
+	__u32 protocol;
+};
+
+struct { /* operations that have been sampled; kernel inserts, user space deletes with the owner */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct dt_operation_key);
+	__type(value, __u32);
+} operations SEC(".maps");
+
+enum dt_operation_cache_size {
+	DT_OPERATION_CACHE = 4096, /* a power of two */
+};
+
+struct { /* direct-mapped cache of operations: a hit costs 3 ns instead of 40 */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DT_OPERATION_CACHE);
+	__type(key, __u32);
+	__type(value, __u64);
+} operation_cache SEC(".maps");
+
+enum dt_serving_size {
+	DT_SERVING = 16384, /* a power of two: threads, by the low bits of their id */
+};
+
+/* The server exchange that a thread has in hand. */
+struct dt_serving {
+	__u64 conn; /* address of its connection's state */
+	struct dt_wire wire;
+	__u32 tid;
+	__u32 open; /* server exchanges read by this thread and not answered */
+	__u8 known; /* wire is that of one of them */
+	__u8 trace_bytes;
+	__u8 pad[6];
+	__u8 trace[DT_TRACE_BYTES];
+};
+
+struct { /* thread -> what it serves; taken and released by the kernel */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DT_SERVING);
+	__type(key, __u32);
+	__type(value, struct dt_serving);
+} serving SEC(".maps");
+
+struct dt_listener_key {
+	__u32 netns;
+	__u16 port;
+	__u16 pad;
+};
+
+struct { /* listening sockets found at start: tells the role of older connections */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct dt_listener_key);
+	__type(value, __u32);
+} listeners SEC(".maps");
+
+struct { /* one for each direction: a send may be interrupted by a close, never by a send */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct dt_scratch);
+} scratch SEC(".maps");
