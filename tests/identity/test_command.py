@@ -240,13 +240,11 @@ def test_shared_names_give_way_to_the_directory(directory: str, expected: str) -
     assert name(NODE, "node server.js", directory).name == expected
 
 
-WORD = st.one_of(
-    st.text(max_size=20),
-    st.sampled_from(  # words that steer the reading
-        "-m -c -A --app --app= -jar -S -t -f -- - -- -sname --file= : . .. / /.. gunicorn "
-        "celery a:b a. .py main.py (wsgi:) [celeryd: -um -X --name = uwsgi puma".split(" ")
-    ),
+STEERING_WORDS = (
+    "-m -c -A --app --app= -jar -S -t -f -- - -sname --file= : . .. / /.. gunicorn "
+    "celery a:b a. .py main.py (wsgi:) [celeryd: -um -X --name = uwsgi puma"
 )
+WORD = st.one_of(st.text(max_size=20), st.sampled_from(STEERING_WORDS.split()))
 EXECUTABLE = st.one_of(st.text(max_size=20), st.sampled_from([row[0] for row in CASES]))
 
 

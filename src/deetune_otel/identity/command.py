@@ -88,9 +88,9 @@ _NODE: Final = _Syntax(
     with_value="rC",
     code="ep",
     long_with_value=_words(
-    "--require --import --loader --experimental-loader --conditions --title "
-    "--env-file --icu-data-dir --openssl-config --inspect-port --input-type"
-),
+        "--require --import --loader --experimental-loader --conditions --title "
+        "--env-file --icu-data-dir --openssl-config --inspect-port --input-type"
+    ),
     long_code=frozenset({"--eval", "--print"}),
 )
 _SCRIPT_RUNNER: Final = _Syntax(

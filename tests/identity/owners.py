@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real processes as the kernel side would report them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.process import wait_until
+
+from deetune_otel.model import Owner, ProcessKey
+
+__all__ = ["PYTHON", "SLEEPER", "TICK_NS", "children_of", "owner_of", "runs", "started"]
+
+PYTHON = Path(sys.executable)
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+SLEEPER = "import sys; sys.stdin.read()"
+
+
+def owner_of(pid: int, *, later_by_ticks: int = 0, comm: str = "") -> Owner:
+    """The owner that a living process is; its start time somewhere within its tick."""
+    stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    ticks = int(stat.rpartition(")")[2].split()[19]) + later_by_ticks
+    netns = Path(f"/proc/{pid}/ns/net").stat().st_ino
+    return Owner(
+        id=pid,
+        process=ProcessKey(pid, ticks * TICK_NS + TICK_NS // 3),
+        parent_pid=0,
+        netns=netns,
+        cgroup_id=0,
+        comm=comm or stat.partition("(")[2].rpartition(")")[0],
+    )
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that lives until the end of the block; its stdin is a pipe of ours.
+
+    Returns once the child is past its exec (Popen waits for that).
+    """
+    with subprocess.Popen(
+        [str(word) for word in argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        start_new_session=True,
+    ) as child:
+        try:
+            yield child
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, 9)
+            child.kill()
+
+
+def runs(pid: int, program: str) -> Callable[[], bool]:
+    """A condition: the process's executable is this program by now."""
+    return lambda: Path(f"/proc/{pid}/exe").readlink().name.startswith(program)
+
+
+def children_of(pid: int, count: int = 1) -> list[int]:
+    """Its children's pids, as soon as there are so many."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+
+    def enough() -> list[int]:
+        children = [int(word) for word in path.read_text("ascii").split()]
+        return children if len(children) >= count else []
+
+    return wait_until(enough, f"{count} children of {pid}", every_s=0.01)
