@@ -38,46 +38,43 @@ class Document:
 
 def read(text: str) -> Document:
     """Raises DocumentError for what is not YAML, a key that stands twice, or an endless alias."""
-    loader = yaml.SafeLoader(text)
     try:
-        root = loader.get_single_node()
-        if root is None:
-            return Document(value=None)
-        lines: dict[str, int] = {}
-        written: dict[str, str] = {}
-        for path, line, scalar in _walk(root, "", ()):
-            lines.setdefault(path, line)
-            if scalar is not None:
-                written[path] = scalar
-        value = loader.construct_document(root)
+        return _read(yaml.SafeLoader(text))
+    except DocumentError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "not understood"
         raise DocumentError(
             f"not valid YAML: {problem}", mark.line + 1 if mark else 0
         ) from None
+    except RecursionError:
+        raise DocumentError("nested too deep") from None
     except (yaml.YAMLError, ValueError) as error:
         # ValueError: a scalar that looks like a date and is none
-        if isinstance(error, DocumentError):
-            raise
-        raise DocumentError(f"not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
-    return Document(value=value, lines=lines, written=written)
+        problem = " ".join(str(error).split())
+        raise DocumentError(f"not valid YAML: {problem}") from None
+
+
+def _read(loader: yaml.SafeLoader) -> Document:
+    root = loader.get_single_node()
+    if root is None:
+        return Document(value=None)
+    lines: dict[str, int] = {}
+    for path, line in _walk(root, "", ()):
+        lines.setdefault(path, line)
+    return Document(value=loader.construct_document(root), lines=lines)
 
 
 def _walk(
     node: yaml.Node, path: str, above: tuple[int, ...]
-) -> Iterator[tuple[str, int, str | None]]:
-    """Each node as (path, line, scalar); a mapping's entry has the line of its key."""
+) -> Iterator[tuple[str, int]]:
+    """Each node as path and line; a mapping's entry has the line of its key."""
     line = node.start_mark.line + 1
     if id(node) in above:
         raise DocumentError("an alias refers to what it stands in", line)
     above = (*above, id(node))
-    if isinstance(node, yaml.ScalarNode):
-        yield path, line, node.value
-        return
-    yield path, line, None
+    yield path, line
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from _walk(item, f"{path}[{index}]", above)
@@ -94,5 +91,5 @@ def _walk(
                 )
             first[key.value] = here
             inner = f"{path}.{key.value}" if path else key.value
-            yield inner, here, None
+            yield inner, here
             yield from _walk(value, inner, above)
