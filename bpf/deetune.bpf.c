@@ -13,6 +13,28 @@
 #include "door.h"
 #include "iterators.h"
 
+/* A type is in the object's BTF only where something has it: this gives user space the others. */
+struct dt_contract {
+	struct dt_exchange_record exchange;
+	struct dt_operation_record operation;
+	struct dt_owner_record owner;
+	struct dt_blind_record blind;
+	enum dt_role role;
+	enum dt_transport transport;
+	enum dt_protocol protocol;
+	enum dt_end end;
+	enum dt_redis_outcome redis_outcome;
+	enum dt_signature signature;
+	enum dt_limit limit;
+	enum dt_cause_method cause_method;
+	enum dt_ledger_line ledger_line;
+	enum dt_record_type record_type;
+	enum dt_kept kept;
+	__u32 pad;
+};
+
+const struct dt_contract *dt_contract __attribute__((unused));
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 SEC("tp_btf/inet_sock_set_state")

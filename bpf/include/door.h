@@ -70,8 +70,8 @@ static __always_inline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, _
 	return c;
 }
 
-/* A Unix server's socket has the path that it listens on, its client's has none. Where that does
- * not tell (socketpair), the first to speak is the client. */
+/* A Unix server's socket has the path that it listens on, its client's has none. Where both have
+ * one, the first to speak is the client. */
 static __always_inline __u8 dt_unix_role(struct sock *sk)
 {
 	struct unix_sock *u = bpf_skc_to_unix_sock(sk);
@@ -118,8 +118,10 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 		return 0;
 	dt_init_conn(c, sk, DT_TRANSPORT_UNIX, dt_unix_role(sk), flags);
 	c->epoch = dt_epoch;
-	c->tx_first_seq = dt_inode(sk);
 	u = bpf_skc_to_unix_sock(sk);
+	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
+		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
+	c->tx_first_seq = dt_inode(sk);
 	if (u)
 		c->rx_first_seq = dt_inode((struct sock *)u->peer);
 	return c;

@@ -145,6 +145,7 @@ static __noinline int dt_request_end(struct dt_walk *w)
 			flags = DT_TAG_CONNECT;
 	}
 	m->phase = DT_PHASE_START;
+	m->bytes = 0;
 	m->ordinal++;
 	if (!(c->flags & DT_CONN_TENTATIVE))
 		dt_note(DT_SEEN, 1, 0);

@@ -53,7 +53,7 @@ static __always_inline __u8 dt_keep(const struct dt_conn *c, const struct dt_ser
 
 	if (!limit)
 		return 0;
-	budget = limit->budget ? limit->budget - 1 : dt_default_budget;
+	budget = limit->budget ?: dt_default_budget;
 	if (!budget)
 		return 0;
 	if (now - limit->window_ns > 1000000000) {
