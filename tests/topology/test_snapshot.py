@@ -222,6 +222,15 @@ def test_rates_are_of_the_interval_and_totals_since_the_start() -> None:
     assert idle.total.count == 16
 
 
+def test_the_mean_is_the_sum_by_the_count() -> None:
+    builder = SnapshotBuilder(start_unix_ns=0)
+    for count, sum_ns in ((1, 40_000), (3, 360_000)):
+        value = ZERO._replace(count=count, duration_sum_ns=sum_ns)
+        builder.add(WEB, serves("10.0.0.1"), GET, key(), value, netns=1)
+    total = only(builder.build(SECOND)).total
+    assert total.mean_s == pytest.approx(0.0001)
+
+
 def test_operations_of_a_service() -> None:
     host = Host()
     host.add(API, serves("10.7.7.7"), 2, operation=Operation(name="GET /b"))
@@ -283,6 +292,7 @@ def test_json_is_plain_and_has_the_fields_names() -> None:
         "p50_s",
         "p90_s",
         "p99_s",
+        "mean_s",
         "request_bytes",
         "response_bytes",
     }

@@ -60,6 +60,7 @@ class Stats:
     errors: int
     rate: float  # a second
     error_ratio: float  # 0 to 1
+    mean_s: float | None  # exact; quantiles are as fine as the buckets
     p50_s: float | None
     p90_s: float | None
     p99_s: float | None
@@ -176,6 +177,7 @@ class _Count(NamedTuple):
     errors: int = 0
     request_bytes: int = 0
     response_bytes: int = 0
+    duration_sum_ns: int = 0
     duration_buckets: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
 
     def plus(self, other: _Count) -> _Count:
@@ -184,6 +186,7 @@ class _Count(NamedTuple):
             self.errors + other.errors,
             self.request_bytes + other.request_bytes,
             self.response_bytes + other.response_bytes,
+            self.duration_sum_ns + other.duration_sum_ns,
             tuple(map(add, self.duration_buckets, other.duration_buckets)),
         )
 
@@ -263,6 +266,7 @@ class SnapshotBuilder:
             0 if outcome.error_type is None else delta.count,
             delta.request_bytes,
             delta.response_bytes,
+            delta.duration_sum_ns,
             delta.duration_buckets,
         )
         endpoint = _Endpoint(
@@ -448,6 +452,9 @@ def _stats(count: _Count, seconds: float) -> Stats:
         errors=count.errors,
         rate=count.exchanges / seconds if seconds > 0 else 0.0,
         error_ratio=count.errors / count.exchanges if count.exchanges else 0.0,
+        mean_s=count.duration_sum_ns / 1e9 / count.exchanges
+        if count.exchanges
+        else None,
         p50_s=quantile(count.duration_buckets, 0.5),
         p90_s=quantile(count.duration_buckets, 0.9),
         p99_s=quantile(count.duration_buckets, 0.99),
