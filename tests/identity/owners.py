@@ -7,14 +7,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.process import wait_until
 
 from deetune_otel.model import Owner, ProcessKey
 
-__all__ = ["PYTHON", "SLEEPER", "TICK_NS", "children_of", "owner_of", "runs", "started"]
+__all__ = ["PYTHON", "SLEEPER", "TICK_NS", "children_of", "owner_of", "started"]
 
 PYTHON = Path(sys.executable)
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -61,11 +61,6 @@ def started(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, 9)
             child.kill()
-
-
-def runs(pid: int, program: str) -> Callable[[], bool]:
-    """A condition: the process's executable is this program by now."""
-    return lambda: Path(f"/proc/{pid}/exe").readlink().name.startswith(program)
 
 
 def children_of(pid: int, count: int = 1) -> list[int]:

@@ -13,6 +13,7 @@ have; the conventions since call it `process.unix.file_descriptor.count`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -54,6 +55,7 @@ __all__ = ["InstrumentKind", "ResourceReading", "Usage"]
 
 # A process costs about 0.2 ms, so a reading ends within about 0.1 s.
 _MAX_PROCESSES: Final = 512
+_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _USER: Final = {CPU_MODE: CpuModeValues.USER.value}
 _SYSTEM: Final = {CPU_MODE: CpuModeValues.SYSTEM.value}
 _READ: Final = {DISK_IO_DIRECTION: DiskIoDirectionValues.READ.value}
@@ -184,9 +186,12 @@ class Usage:
         stat = _keyed_numbers(self._text(cgroup, "", "cpu.stat"))
         if "user_usec" in stat and "system_usec" in stat:
             return stat["user_usec"] / 1e6, stat["system_usec"] / 1e6
-        user = self._number(cgroup, "cpuacct", "cpuacct.usage_user")
-        system = self._number(cgroup, "cpuacct", "cpuacct.usage_sys")
-        return None if user is None or system is None else (user / 1e9, system / 1e9)
+        # Not cpuacct.usage_user and _sys: they count whole ticks, so that their sum can
+        # be more than was used. The kernel scales these to the exact sum.
+        stat = _keyed_numbers(self._text(cgroup, "cpuacct", "cpuacct.stat"))
+        if "user" in stat and "system" in stat:
+            return stat["user"] * _TICK_S, stat["system"] * _TICK_S
+        return None
 
     def _number(self, cgroup: Cgroup, controller: str, file: str) -> int | None:
         text = self._text(cgroup, controller, file).strip()
