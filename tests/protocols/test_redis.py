@@ -24,7 +24,9 @@ COMMANDS = [
     (b"*2\r\n$8\r\njson.get\r\n$1\r\nk\r\n", "JSON.GET"),
     (b"PING\r\n", "PING"),
     (b"get secret\r\n", "GET"),
-    (b"PING", ""),  # an inline command that may go on
+    (b"PING", "PING"),  # what the kernel samples
+    (b"FT._ALIASADDIFNX", "FT._ALIASADDIFNX"),
+    (b"PI\x00G", ""),
     (b"*1\r\n$9\r\nPING\r\n", ""),
     (b"*1\r\n$4\r\nP\x00NG\r\n", ""),
     (b"*1\r\n$40\r\n" + b"A" * 40 + b"\r\n", ""),

@@ -26,6 +26,7 @@ from deetune_otel.signals.red import (
     Accumulators,
     Collection,
     identify,
+    overflow_edge,
 )
 from deetune_otel.signals.values import ZERO, minus, plus
 
@@ -164,6 +165,12 @@ def test_over_the_cap_of_services() -> None:
 def test_the_kernels_overflow_is_marked() -> None:
     by_edge = dict(identify(SHOP, edge(over=True), GET, key()).attributes)
     assert by_edge["otel.metric.overflow"] is True
+    by_map = dict(
+        identify(
+            OVERFLOW_SERVICE, overflow_edge(Role.SERVER), OVERFLOW, key()
+        ).attributes
+    )
+    assert by_map == {"otel.metric.overflow": True, "http.response.status_code": 200}
     by_signature = identify(SHOP, edge(), OVERFLOW, key()._replace(signature=1))
     attributes = dict(by_signature.attributes)
     assert attributes["otel.metric.overflow"] is True

@@ -269,6 +269,17 @@ def test_over_the_caps_counts_stay() -> None:
     assert snapshot.services[1].operations[0].name == "other"
 
 
+def test_what_has_no_address_is_joined_to_nothing() -> None:
+    host = Host()
+    nowhere = {"peer_address": "", "server_port": 0, "local_address": ""}
+    host.add(WEB, edge(Role.CLIENT, overflow=True, **nowhere), 2)
+    host.add(API, edge(Role.SERVER, overflow=True, **nowhere), 3)
+    assert shape(host.snapshot()) == [
+        ("other", "api", Ends.SERVER, 3),
+        ("web", "other", Ends.CLIENT, 2),
+    ]
+
+
 def test_json_is_plain_and_has_the_fields_names() -> None:
     host = Host()
     host.add(WEB, calls("127.0.0.1"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/1: names and attributes from the first bytes of a request's head.
 
-The head comes with up to 256 bytes and may end anywhere. Only finished parts are used: a target
-that ends in `?` or a blank, header lines that end in CRLF. Query strings never leave this module.
+The head comes with up to 256 bytes and may end anywhere. Only finished parts are used: a path
+that something ends, header lines that end in CRLF. Query strings never leave this module.
 Percent-encoding stays as it is (a decoded slash would name another route).
 """
 
@@ -108,6 +108,8 @@ _VERSION: Final = re.compile(r"HTTP/(\d\.\d)")
 _HOST: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%-]{1,253})(?::(?P<port>\d{1,5}))?"
 )
+# What ends a path for the kernel's signature too: control characters, blank, query, fragment.
+_PATH_END: Final = re.compile(r"[\x00-\x20?#]")
 # The longest method registered (RFC 9110's registry: UPDATEREDIRECTREF) has 17 bytes.
 _MAX_METHOD_BYTES: Final = 24
 
@@ -238,8 +240,8 @@ def _split_target(method: str, target: str, *, finished: bool) -> tuple[str, str
     if method == "CONNECT":
         return target if finished else "", "", finished
     authority = ""
-    path, query, _ = target.partition("?")
-    complete = finished or bool(query)
+    path, *after = _PATH_END.split(target, maxsplit=1)
+    complete = finished or bool(after)
     if match := _ABSOLUTE.match(path):
         path = path[match.end() :]
         authority = match[1].rpartition("@")[2]  # credentials stay here

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis (RESP2, RESP3, inline): the command names the operation; keys and values never leave."""
+"""Redis (RESP2, RESP3, inline): the command names the operation; keys and values never leave.
+
+The kernel samples the command's name alone; a whole request is read as well.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ _SYSTEM: Final = "redis"
 # The longest of Redis 8 and its modules (FT._ALIASADDIFNX, GEORADIUSBYMEMBER_RO) have 20.
 _COMMAND: Final = re.compile(rb"[A-Za-z][A-Za-z0-9._-]{0,31}")
 _ARRAY: Final = re.compile(rb"\*[1-9]\d{0,6}\r\n\$(\d{1,2})\r\n")
-_INLINE: Final = re.compile(rb"([!-~]+)[ \r\n]")
+_INLINE: Final = re.compile(rb"([!-~]+)(?:[ \r\n]|$)")
 
 
 def operation(head: bytes, routes: Routes) -> Operation:

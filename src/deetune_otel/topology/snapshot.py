@@ -361,7 +361,11 @@ _EdgeKey = tuple[str, str, Protocol]  # client, server, protocol
 
 def _edges(endpoints: dict[_Endpoint, _Tally]) -> dict[_EdgeKey, _Edge]:
     """Join the two ends of what was seen at both."""
-    serving = {e.server: e.service for e in endpoints if e.role is Role.SERVER}
+    serving = {
+        endpoint.server: endpoint.service
+        for endpoint in endpoints
+        if endpoint.role is Role.SERVER and endpoint.server.address
+    }
     callers = _callers(endpoints)
     edges: dict[_EdgeKey, _Edge] = {}
     for endpoint, tally in endpoints.items():
