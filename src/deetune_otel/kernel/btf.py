@@ -145,6 +145,8 @@ class Btf:
                     self._by_name.setdefault((kind, self._string(name)), parsed)
         except (struct.error, ValueError) as error:
             raise BtfError(f"BTF is cut off or of an unknown kind: {error}") from error
+        if at != types.stop:
+            raise BtfError("BTF ends within a type")
 
     @classmethod
     def from_elf(cls, data: bytes) -> Btf:

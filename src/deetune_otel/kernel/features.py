@@ -204,8 +204,7 @@ def _missing_rights(facts: Facts) -> Iterator[Missing]:
         yield Missing(
             what="The agent may not look at other users' processes (no CAP_SYS_PTRACE).",
             costs="Their services are named by the short command name: no OTEL_SERVICE_NAME, "
-            "no script, no path of the executable. Unix sockets and connections that are "
-            "older than the agent may be missed.",
+            "no script, no path of the executable.",
             remedy="Start it as root, or give it CAP_SYS_PTRACE.",
             fatal=False,
         )

@@ -186,11 +186,10 @@ _V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 def missing_from(btf: Btf) -> list[str]:
     """What the object lacks, or has otherwise, of all that this package needs; [] is good."""
-    return [
-        *_missing_fields(btf),
-        *_missing_constants(btf),
-        *_unlike_enums(btf),
-    ]
+    found = (*_missing_fields(btf), *_missing_constants(btf), *_unlike_enums(btf))
+    return list(
+        dict.fromkeys(found)
+    )  # a struct's every field says that it is not there
 
 
 def _missing_fields(btf: Btf) -> Iterator[str]:

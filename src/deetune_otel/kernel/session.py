@@ -12,6 +12,7 @@ called from any thread. close() waits for calls under way, a poll() included.
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import struct
@@ -180,8 +181,9 @@ class Kernel:
 
     @classmethod
     def open(cls, settings: KernelSettings) -> Kernel:
-        """Loads the programs, visits the sockets that are there, attaches; about 50 ms.
+        """Loads the programs, visits the sockets that are there, attaches.
 
+        Nearly all of its time is the kernel's verification of the programs: some seconds.
         Raises KernelUnavailable, which says what to do; then nothing stays behind.
         """
         for missing in probe().missing:
@@ -203,7 +205,7 @@ class Kernel:
             except LookupError as error:
                 raise _mismatch(str(error.args[0])) from error
             except OSError as error:
-                refused = isinstance(error, PermissionError)
+                refused = error.errno == errno.EPERM  # EACCES is the verifier's
                 raise KernelUnavailable(
                     "\n".join(
                         (f"The kernel does not take the programs: {error}", *said)
@@ -352,6 +354,8 @@ class Kernel:
             self._delete_operations(maps["operations"], owner_ids)
             size = self._limit_layout.size
             for owner_id in self._delete_owners(maps["owners"], owner_ids):
+                if not owner_id:  # "other processes": nobody's number
+                    continue
                 self._limits[owner_id * size : (owner_id + 1) * size] = bytes(size)
                 maps["owner_ids"].push(_U32.pack(owner_id))
         return last
@@ -367,7 +371,10 @@ class Kernel:
 
     @contextmanager
     def measuring_cost(self) -> Iterator[None]:
-        """The kernel counts runs and time of all BPF programs meanwhile (about 20 ns a run)."""
+        """The kernel counts runs and time of all BPF programs meanwhile (about 20 ns a run).
+
+        Raises OSError without CAP_SYS_ADMIN.
+        """
         with self._library.run_time_statistics():
             yield
 
