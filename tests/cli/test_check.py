@@ -88,7 +88,7 @@ def test_what_is_missing_says_what_it_costs_and_what_to_do() -> None:
         ("console: {enabled: true}", {}, "console       on"),
         ("web: {enabled: false}", {}, "web           off"),
         ("web: {host: '::1'}", {}, "web           on: http://[::1]:8127/"),
-        ("web: {port: 80}", {}, "    port: 80  # f:1"),
+        ("web: {port: 80}", {}, "  port: 80  # f:1"),
     ],
 )
 def test_what_is_in_effect(yaml: str, environ: dict[str, str], line: str) -> None:
