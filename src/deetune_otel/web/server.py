@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/metrics, /healthz and /status over HTTP, on loopback unless configured otherwise.
+
+The standard library's server, one thread a request and one request a connection, hardened where
+it is soft: a bound on connections and on their age, no request line or header of any size, no
+answer to a page of another origin that had its name point here (DNS rebinding), no log lines.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import socket
+import socketserver
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from prometheus_client.exposition import choose_encoder
+
+from deetune_otel.export.prometheus import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from prometheus_client import CollectorRegistry
+
+    from deetune_otel.config.schema import WebSettings
+
+__all__ = ["WebServer", "WebServerError"]
+
+# A scraper, a probe, a person with a browser, and as many again.
+MAX_CONNECTIONS: Final = 16
+# No honest client needs longer for a request of a few hundred bytes.
+SOCKET_TIMEOUT_S: Final = 5.0
+CONNECTION_AGE_S: Final = 15.0
+MAX_TARGET_BYTES: Final = 2048
+
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+TEXT: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
+INDEX: Final = """\
+deetune-otel
+
+/metrics  what was counted, for Prometheus (text or OpenMetrics)
+/healthz  200 when all is well, else 503 and why
+/status   losses, cost, rung, budget, exporters, as JSON
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class WebServerError(Exception):
+    """It cannot listen; the message names the setting."""
+
+
+class Reply(NamedTuple):
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+
+
+class WebServer:
+    """Serves from construction until `close`. The callables are called from other threads."""
+
+    def __init__(
+        self,
+        settings: WebSettings,
+        *,
+        metrics: Callable[[], MetricsData],
+        status: Callable[[], dict[str, Any]],
+        health: Callable[[], list[str]],
+    ) -> None:
+        self._pages = _Pages(registry(metrics), status, health)
+        self._server = _listen(settings, self._pages)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="web", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that was taken, also where the settings say 0."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        host = str(self._server.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def close(self) -> None:
+        """Stops listening and cuts what is open."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.cut_older_than(0)
+
+
+class _Pages:
+    """What there is, by path."""
+
+    def __init__(
+        self,
+        of_metrics: CollectorRegistry,
+        status: Callable[[], dict[str, Any]],
+        health: Callable[[], list[str]],
+    ) -> None:
+        self._registry = of_metrics
+        self._status = status
+        self._health = health
+        # Pages are made one at a time: a few scrapers together cost no more memory than one.
+        self._making = threading.Lock()
+        self._broken: set[str] = set()  # paths whose last page failed, each logged once
+
+    def get(self, path: str, accept: str) -> Reply:
+        match path:
+            case "/":
+                return Reply(HTTPStatus.OK, TEXT, INDEX.encode())
+            case "/metrics":
+                return self._guarded(path, lambda: self._metrics(accept))
+            case "/healthz":
+                return self._guarded(path, self._healthz)
+            case "/status":
+                return self._guarded(path, lambda: _json(HTTPStatus.OK, self._status()))
+        return Reply(
+            HTTPStatus.NOT_FOUND, TEXT, f"not found; here is:\n{INDEX}".encode()
+        )
+
+    def _metrics(self, accept: str) -> Reply:
+        encode, content_type = choose_encoder(accept)
+        return Reply(HTTPStatus.OK, content_type, encode(self._registry))
+
+    def _healthz(self) -> Reply:
+        reasons = self._health()
+        if not reasons:
+            return _json(HTTPStatus.OK, {"status": "ok"})
+        return _json(
+            HTTPStatus.SERVICE_UNAVAILABLE, {"status": "failing", "reasons": reasons}
+        )
+
+    def _guarded(self, path: str, make: Callable[[], Reply]) -> Reply:
+        with self._making:
+            try:
+                reply = make()
+            except Exception as error:  # noqa: BLE001 - no page ends the server
+                if path not in self._broken:
+                    _log.exception("%s cannot be made", path)
+                    self._broken.add(path)
+                reason = f"{type(error).__name__}: {error}"
+                if path == "/healthz":
+                    return _json(
+                        HTTPStatus.SERVICE_UNAVAILABLE,
+                        {"status": "failing", "reasons": [reason]},
+                    )
+                return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason})
+            self._broken.discard(path)
+            return reply
+
+
+def _json(status: HTTPStatus, value: object) -> Reply:
+    text = json.dumps(value, indent=2, default=str)
+    return Reply(status, JSON, f"{text}\n".encode())
+
+
+def _listen(settings: WebSettings, pages: _Pages) -> _Server:
+    try:
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )
+    except OSError as error:
+        raise WebServerError(
+            f"web.host: {settings.host!r} is no address of this machine: {error.strerror}"
+        ) from None
+    problem: OSError | None = None
+    for (
+        family,
+        _,
+        _,
+        _,
+        address,
+    ) in found:  # a name may be ::1 where IPv6 is switched off
+        try:
+            return _Server(family, address, settings.host, pages)
+        except OSError as error:
+            problem = problem or error
+    reason = problem.strerror if problem else "no address"
+    raise WebServerError(
+        f"cannot listen on {settings.host} port {settings.port}: {reason}. Set web.port"
+        " (0 takes any free one) or web.host, or web.enabled to false to do without"
+    )
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS
+
+    def __init__(
+        self, family: socket.AddressFamily, address: Any, host: str, pages: _Pages
+    ) -> None:
+        self.address_family = family
+        self.pages = pages
+        self._open: dict[socket.socket, float] = {}
+        self._open_lock = threading.Lock()
+        # Who binds elsewhere wants to be reached, by names that only they know.
+        self._own_host = host if _is_loopback(address[0]) else None
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without the name lookup that HTTPServer does, which may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+
+    def accepts_host(self, hosts: list[str]) -> bool:
+        """Whether a request with these Host headers may be answered."""
+        if (
+            self._own_host is None or not hosts
+        ):  # HTTP/1.0 needs none; browsers send one
+            return True
+        if len(hosts) > 1:
+            return False
+        try:
+            name = urlsplit(f"//{hosts[0]}").hostname or ""
+        except ValueError:
+            return False
+        name = name.rstrip(".")
+        return name in ("localhost", self._own_host) or _is_loopback(name)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        with self._open_lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                return False
+            self._open[request] = time.monotonic()
+            return True
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called about twice a second."""
+        self.cut_older_than(CONNECTION_AGE_S)
+
+    def cut_older_than(self, age_s: float) -> None:
+        now = time.monotonic()
+        with self._open_lock:
+            for request, since in self._open.items():
+                if now - since >= age_s:
+                    _cut(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
+
+
+def _cut(request: socket.socket) -> None:
+    """Wakes the thread that reads or writes it; the thread closes it."""
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed meanwhile
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = SOCKET_TIMEOUT_S
+    server_version = "deetune-otel"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self._send(self._reply())
+
+    do_HEAD = do_GET  # noqa: N815 - as the standard library wants it
+
+    def _reply(self) -> Reply:
+        if not self.server.accepts_host(self.headers.get_all("Host", [])):
+            return Reply(
+                HTTPStatus.FORBIDDEN,
+                TEXT,
+                b"not by this name: use localhost, or set web.host\n",
+            )
+        if len(self.path) > MAX_TARGET_BYTES:
+            return Reply(HTTPStatus.REQUEST_URI_TOO_LONG, TEXT, b"too long\n")
+        if not self.path.startswith("/"):
+            return Reply(HTTPStatus.BAD_REQUEST, TEXT, b"a path begins with /\n")
+        path = self.path.partition("?")[0]
+        return self.server.pages.get(path, self.headers.get("Accept", ""))
+
+    def _send(self, reply: Reply, more: Mapping[str, str] = NO_HEADERS) -> None:
+        self.send_response(reply.status)
+        for name, value in {
+            "Content-Type": reply.content_type,
+            "Content-Length": str(len(reply.body)),
+            **HEADERS,
+            **more,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,  # noqa: ARG002 - it quotes the client
+        explain: str | None = None,
+    ) -> None:
+        """What the standard library finds wrong, without its HTML."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:  # there is no do_X for this method
+            code, explain = HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD"
+        status = HTTPStatus(code)
+        reply = Reply(status, TEXT, f"{explain or status.phrase}\n".encode())
+        is_method = status is HTTPStatus.METHOD_NOT_ALLOWED
+        self._send(reply, {"Allow": "GET, HEAD"} if is_method else {})
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Requests are not logged."""
