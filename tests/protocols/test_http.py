@@ -39,7 +39,7 @@ NAMES = [
     (b"", "HTTP", None),
     (b"\x00\xff\x16\x03", "HTTP", None),
     (b"GET relative HTTP/1.1\r\n", "GET", None),
-    (b"GET /caf\xc3\xa9 HTTP/1.1\r\n", "GET /{id}", "/{id}"),
+    (b"GET /na\xc3\xafve HTTP/1.1\r\n", "GET /{id}", "/{id}"),
 ]
 
 

@@ -22,7 +22,7 @@ HEURISTIC = [
     ("/v123/x", "/{id}/x"),
     ("/V1/x", "/{id}/x"),
     ("/app.3f2a.js", "/{id}"),
-    ("/caf%C3%A9", "/{id}"),
+    ("/na%C3%AFve", "/{id}"),
     ("//double", "//double"),
     ("/cart;jsessionid=A1", "/{id}"),
     ("/" + "a" * 49, "/{id}"),
