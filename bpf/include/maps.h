@@ -214,24 +214,3 @@ struct { /* one for each direction: a send may be interrupted by a close, never 
 	__type(key, __u32);
 	__type(value, struct dt_scratch);
 } scratch SEC(".maps");
-
-/* Clang describes in BTF only what globals and functions mention. User space needs these besides:
- * they live in local variables, or in constants alone. */
-union dt_described {
-	struct dt_exchange_record exchange;
-	struct dt_operation_record operation;
-	struct dt_owner_record owner;
-	struct dt_blind_record blind;
-	enum dt_role role;
-	enum dt_transport transport;
-	enum dt_protocol protocol;
-	enum dt_end end;
-	enum dt_signature signature;
-	enum dt_limit limit;
-	enum dt_cause_method cause_method;
-	enum dt_ledger_line ledger_line;
-	enum dt_record_type record_type;
-	enum dt_kept kept;
-};
-
-const union dt_described *dt_described __attribute__((unused));
