@@ -140,6 +140,12 @@ def test_ambiguous_cause_is_counted_and_links_nothing() -> None:
     assert traces.ambiguous_causes == 1
 
 
+def test_what_the_client_says_of_its_cause_is_enough() -> None:
+    traces = resolver(read_cause=lambda _: pytest.fail("asked the kernel"))
+    ids = resolve(traces, (Role.CLIENT, client(B)), (Role.SERVER, server(B)))
+    assert ids[Role.SERVER, B].trace_id == ids[Role.CLIENT, B].trace_id
+
+
 def test_header_of_a_remote_client() -> None:
     header = HEADER % (0xABC, 0xDEF)
     for mode, parent, method in [

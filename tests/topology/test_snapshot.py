@@ -153,15 +153,15 @@ def test_a_remote_client_is_not_joined_to_a_local_one() -> None:
 
 def test_ends_that_disagree_on_the_protocol_are_both_shown() -> None:
     host = Host()
-    host.add(WEB, calls("127.0.0.1"), 3)
     unknown = key(0, Protocol.UNKNOWN)
-    host.add(API, serves("127.0.0.1"), 2, series=unknown)
-    host.add(API, serves("127.0.0.1"), 6, series=unknown)
+    for port, count in ((80, 2), (81, 6)):
+        host.add(WEB, calls("127.0.0.1", port), 3)
+        host.add(API, serves("127.0.0.1", port), count, series=unknown)
     found = {
         e.protocol: (e.client, e.ends, e.total.count) for e in host.snapshot().edges
     }
     assert found == {
-        Protocol.HTTP: ("web", Ends.CLIENT, 3),
+        Protocol.HTTP: ("web", Ends.CLIENT, 6),
         Protocol.UNKNOWN: ("web", Ends.SERVER, 8),
     }
 

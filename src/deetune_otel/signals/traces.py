@@ -199,9 +199,8 @@ class TraceResolver:
             return _with_header_parent(trace_id, own_id, header)
         trace_id = self._trace_id(exchange.wire)
         call = self._call(exchange.wire)
-        client_is_here = call.client_seen or call.cause is not None
         if (
-            not client_is_here
+            not call.client_seen
             and self._remote_parents is RemoteParents.HEADER
             and call.header is not None
             and call.header.span_id is not None
