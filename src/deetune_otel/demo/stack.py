@@ -56,11 +56,17 @@ class Customers:
     _process: subprocess.Popen[bytes]
     _report: Path
 
+    def check(self) -> None:
+        """ProgramError when the load has ended by itself."""
+        if self._process.poll() is not None:
+            raise ProgramError(self._program, "ended before it was told to")
+
     def finish(self) -> dict[str, Any]:
         """Ends the load, waits for the last answers, returns the counts."""
+        self.check()
         stop(self._program, self._process)
         if self._process.returncode != 0:
-            raise ProgramError(self._program, "ended before it was told to")
+            raise ProgramError(self._program, "did not end well")
         counts: dict[str, Any] = json.loads(self._report.read_text())
         return counts
 
