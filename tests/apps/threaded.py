@@ -4,12 +4,13 @@
     python threaded.py PORT STOCK_PORT REDIS_PORT
 
 GET /orders/ID is one SET in Redis and one GET /stock/ID; GET /orders/fail is a 500 that calls
-nobody.
+nobody; GET /orders/hang says so on standard output and never answers.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -36,6 +37,9 @@ class Orders(BaseHTTPRequestHandler):
         if item == "fail":
             self.answer(500, b"no\n")
             return
+        if item == "hang":
+            print("hangs", flush=True)  # noqa: T201 - a test waits for it
+            threading.Event().wait()
         self.redis.ask("SET", f"order:{item}", "1")
         self.stock.request("GET", f"/stock/{item}")
         answer = self.stock.getresponse()
