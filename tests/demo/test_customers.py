@@ -76,11 +76,14 @@ def visit(url: str, report: Path, until: Any) -> dict[str, Any]:
         [sys.executable, script, url, "--rate", "300", "--report", str(report)],
         stdout=subprocess.PIPE,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"visiting")
-        until()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"visiting")
+            until()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
     counts: dict[str, Any] = json.loads(report.read_text())
     return counts
 

@@ -136,10 +136,14 @@ def test_nothing_is_left_when_we_are_ended(number: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as parent:
-        assert parent.stdout is not None
-        folder = Path(parent.stdout.readline().decode().strip())
-        assert len(programs_at(folder)) > 5
-        parent.send_signal(number)
+        try:
+            assert parent.stdout is not None
+            folder = Path(parent.stdout.readline().decode().strip())
+            assert len(programs_at(folder)) > 5
+            parent.send_signal(number)
+            parent.wait(10)
+        finally:
+            parent.kill()
     wait_until(lambda: not programs_at(folder), "all programs ended")
     wait_until(lambda: not folder.exists(), "the folder is gone")
 

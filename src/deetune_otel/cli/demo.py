@@ -98,7 +98,8 @@ class Demo:
                 seen = _show(args, console, interrupts)
         except DemoError as error:
             raise CommandError(str(error)) from error
-        console.print("Everything that the demo started has ended.")
+        finally:
+            console.print("Everything that the demo started has ended.")
         if args.json:
             json.dump(seen, sys.stdout, indent=2)
             print()

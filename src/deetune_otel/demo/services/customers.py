@@ -148,7 +148,7 @@ async def visit(url: str, rate: float, seed: int) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, customers.stop)
-    print(f"visiting {url}")  # noqa: T201 (who started us waits for it)
+    print(f"visiting {url}", flush=True)  # noqa: T201 - who started us waits for it
     return await customers.run()
 
 
