@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`deetune run`: the agent in the foreground, with one log line a thing, for a supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+from deetune_otel import __version__
+from deetune_otel.cli import settings as options
+from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
+from deetune_otel.cli.logs import start_logging
+from deetune_otel.export.otlp import OtlpSettingsError
+from deetune_otel.pipeline import Agent
+from deetune_otel.web.server import WebServerError
+
+__all__ = ["Run"]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """Observe this host until SIGTERM or SIGINT, and send what was seen.
+
+    Needs root, or CAP_BPF and CAP_PERFMON (and CAP_SYS_PTRACE to name other users' processes).
+    The signal detaches, sends what waits, and ends with exit code 0 within 5 seconds; a second
+    one ends at once. Nothing stays in the kernel, also after kill -9. The agent's own process is
+    never observed. What it says of itself is on standard error, a line of key=value pairs each.
+    """
+
+    EXAMPLES = """\
+  deetune run --set otlp.endpoint=http://127.0.0.1:4318
+                                             send to a Collector, over HTTP
+  deetune run --config deetune.yaml          with a file of settings
+  deetune run --set console.enabled=true     print spans and metrics, for a look
+  curl 127.0.0.1:8127/status                 what was lost, and what it costs"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        options.add_arguments(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        config = options.load_settings(args, os.environ).config
+        start_logging(config.agent.log_level, sys.stderr)
+        _log.info("deetune %s starts", __version__)
+        # Blocked before any thread starts, so that the main thread alone takes them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            agent = Agent(config)
+            _start(agent)
+            received = signal.Signals(signal.sigwait(_SIGNALS))
+            _log.info("%s: detaching and sending what waits", received.name)
+            _end_at_once_on_the_next()
+            agent.stop()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        return ExitCode.OK
+
+
+def _start(agent: Agent) -> None:
+    """KernelUnavailable goes on: the command line says what to do about it."""
+    try:
+        agent.start()
+    except OtlpSettingsError as error:
+        raise UsageError(
+            str(error), hint="`deetune check` shows where telemetry would go"
+        ) from error
+    except WebServerError as error:
+        raise CommandError(
+            str(error), hint="--set web.port=0 takes any free port"
+        ) from error
+
+
+def _end_at_once_on_the_next() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, _end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    os._exit(128 + number)

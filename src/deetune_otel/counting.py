@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reading of the kernel's counts: what was added is named and summed, the picture drawn.
+
+At the same time owners that ended are let go, with their last values counted, and the span
+limits follow the rates.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from deetune_otel.budget import span_limits
+from deetune_otel.deltas import Deltas
+from deetune_otel.naming import Named, no_edge
+from deetune_otel.signals.red import OVERFLOW_SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from deetune_otel.departures import Departures
+    from deetune_otel.identity.resolver import Resolver
+    from deetune_otel.kernel import Kernel
+    from deetune_otel.model import Edge, Owner, SeriesKey, SeriesValue, Service
+    from deetune_otel.naming import Names
+    from deetune_otel.reporting import Sums
+    from deetune_otel.steering import Steering
+    from deetune_otel.topology.snapshot import Snapshot, SnapshotBuilder
+
+__all__ = ["Counting"]
+
+_log = logging.getLogger(__name__)
+
+
+class Counting:
+    """Belongs to one caller at a time, but for `sums`, which have their own lock."""
+
+    def __init__(  # noqa: PLR0913 - what it feeds, each by its name
+        self,
+        kernel: Kernel,
+        *,
+        names: Names,
+        sums: Sums,
+        builder: SnapshotBuilder,
+        identity: Resolver,
+        departures: Departures,
+        steering: Steering,
+    ) -> None:
+        self._kernel = kernel
+        self._names = names
+        self._sums = sums
+        self._builder = builder
+        self._identity = identity
+        self._departures = departures
+        self._steering = steering
+        self._deltas = Deltas()
+        self._read_at_s = time.monotonic()
+
+    @property
+    def series(self) -> int:
+        """In the kernel's map, as of the last reading."""
+        return len(self._deltas)
+
+    @property
+    def unnamed(self) -> int:
+        """Series that wait for the name of their operation."""
+        return self._deltas.held
+
+    def read(self, *, spans_per_second: int, is_last: bool = False) -> Snapshot:
+        """With `is_last` nothing is held back for a name that is still to come."""
+        now_unix_ns, now_s = time.time_ns(), time.monotonic()
+        series = self._kernel.read_series()
+        self._names.refresh()
+        edges = {edge.id: edge for edge in self._names.edges()}
+        named: dict[int, Named | None] = {
+            edge_id: self._names.named(edges[edge_id])
+            for edge_id in {key.edge_id for key in series} & edges.keys()
+        }
+
+        def is_named(key: SeriesKey) -> bool:
+            of = named.get(key.edge_id)
+            return is_last or of is None or of.is_named(key)
+
+        deltas = self._deltas.take(series, is_named=is_named)
+        counts = self._count(deltas, named)
+        self._steer(counts, spans_per_second, now_s - self._read_at_s)
+        self._let_go(counts, edges.values(), now_s)
+        self._read_at_s = now_s
+        with self._sums.lock:
+            self._sums.accumulators.end_interval(now_unix_ns)
+        return self._builder.build(now_unix_ns)
+
+    def _count(
+        self,
+        deltas: Iterable[tuple[SeriesKey, SeriesValue]],
+        named: Mapping[int, Named | None],
+    ) -> Counter[int]:
+        """Exchanges by owner id."""
+        counts: Counter[int] = Counter()
+        with self._sums.lock:
+            for key, delta in deltas:
+                of = named.get(key.edge_id) or Named(
+                    OVERFLOW_SERVICE, no_edge(key.overflow_role), 0, {}
+                )
+                operation = of.operation(key)
+                self._sums.accumulators.add(of.service, of.edge, operation, key, delta)
+                self._builder.add(
+                    of.service, of.edge, operation, key, delta, netns=of.netns
+                )
+                counts[of.edge.owner_id] += delta.count
+        return counts
+
+    def _steer(
+        self, counts: Counter[int], spans_per_second: int, elapsed_s: float
+    ) -> None:
+        services: dict[int, Service] = {}
+        for owner in self._names.owners():
+            services[owner.id] = self._identity.service(owner)
+            self._steering.adopt(owner, services[owner.id])
+        if spans_per_second:
+            self._steering.limit(
+                span_limits(
+                    counts,
+                    services,
+                    per_second=spans_per_second,
+                    elapsed_s=elapsed_s,
+                )
+            )
+
+    def _let_go(
+        self, counts: Counter[int], edges: Iterable[Edge], now_s: float
+    ) -> None:
+        """Forget who ended: user space first, for the kernel gives the number to others."""
+        owners = {owner.id: owner for owner in self._names.owners()}
+        busy = {owner_id for owner_id, count in counts.items() if count}
+        gone = self._departures.due(owners.values(), busy=busy, now_s=now_s)
+        if not gone:
+            return
+        named = {
+            edge.id: self._names.named(edge) for edge in edges if edge.owner_id in gone
+        }
+        services = {id_: self._identity.service(owners[id_]) for id_ in owners}
+        self._names.forget(gone)
+        self._steering.forget(gone)
+        last = self._kernel.forget_owners(gone)
+        self._count(self._deltas.take_last(last, named.keys()), named)
+        self._forget_services([owners[id_] for id_ in gone], services)
+        _log.debug("forgot %d processes that ended", len(gone))
+
+    def _forget_services(
+        self, gone: Collection[Owner], services: Mapping[int, Service]
+    ) -> None:
+        with self._sums.lock:
+            for owner in gone:
+                self._identity.forget(owner)
+                self._sums.accumulators.forget(services[owner.id])
+                self._builder.forget(services[owner.id])
+        gone_ids = {owner.id for owner in gone}
+        self._names.keep_routes(
+            service for id_, service in services.items() if id_ not in gone_ids
+        )

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processes are gone for good, so that their numbers may go to others. No I/O of its own."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from deetune_otel.model import Owner
+
+__all__ = ["Departures"]
+
+# The kernel ends a dead process's connections at once; one that lingers is closed within seconds.
+QUIET_S: Final = 5.0
+# Processes looked at in one reading, 30 µs each.
+MAX_LOOKS: Final = 256
+
+
+class Departures:
+    """Not thread-safe."""
+
+    def __init__(self, is_alive: Callable[[Owner], bool]) -> None:
+        self._is_alive = is_alive
+        self._gone_since: dict[int, float] = {}  # monotonic, by owner id
+        self._next = 0  # owner id from which on the next reading looks
+
+    def due(
+        self, owners: Iterable[Owner], *, busy: Collection[int], now_s: float
+    ) -> set[int]:
+        """The ids of those that ended and were quiet since; `busy` counted something now."""
+        quiet = sorted(
+            (owner for owner in owners if owner.id not in busy),
+            key=lambda owner: (owner.id < self._next, owner.id),
+        )
+        looked_at = list(islice(quiet, MAX_LOOKS))
+        if looked_at:
+            self._next = looked_at[-1].id + 1
+        for owner in looked_at:
+            if self._is_alive(owner):
+                self._gone_since.pop(owner.id, None)
+            else:
+                self._gone_since.setdefault(owner.id, now_s)
+        for owner_id in busy:
+            self._gone_since.pop(owner_id, None)
+        gone = {
+            owner_id
+            for owner_id, since in self._gone_since.items()
+            if now_s - since >= QUIET_S
+        }
+        for owner_id in gone:
+            del self._gone_since[owner_id]
+        return gone

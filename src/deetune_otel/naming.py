@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel side's numbers mean: owners, edges, operations.
+
+Owners and samples of operations come through the ring, at once; both are also read from the maps,
+because a full ring loses records. An owner's number is used again after it was forgotten, an
+edge's never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Protocol as Shape
+
+from deetune_otel.model import Edge, Operation, Protocol, Role, SeriesKey, Transport
+from deetune_otel.protocols import PROTOCOLS
+from deetune_otel.protocols.routes import OVERFLOW, Routes
+from deetune_otel.signals.red import OVERFLOW_SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from deetune_otel.model import OperationSample, Owner, Service
+
+__all__ = ["Named", "Names", "no_edge"]
+
+_OVERFLOW_SIGNATURE: Final = 1  # DT_SIGNATURE_OVERFLOW
+_GENERIC: Final = {
+    protocol: module.operation(b"", Routes()) for protocol, module in PROTOCOLS.items()
+}
+
+
+_Operations: TypeAlias = "dict[tuple[Protocol, int], Operation]"
+
+
+class Named(NamedTuple):
+    """Whose edge it is, and what its operations are called."""
+
+    service: Service
+    edge: Edge
+    netns: int
+    operations: _Operations
+
+    def is_named(self, key: SeriesKey) -> bool:
+        """Whether the operation has the name that it will keep."""
+        return (
+            key.signature <= _OVERFLOW_SIGNATURE
+            or (key.protocol, key.signature) in self.operations
+        )
+
+    def operation(self, key: SeriesKey) -> Operation:
+        """The protocol's generic one where the sample never came."""
+        if key.signature == _OVERFLOW_SIGNATURE:
+            return OVERFLOW
+        found = self.operations.get((key.protocol, key.signature))
+        return found or _GENERIC[key.protocol]
+
+
+class _Maps(Shape):
+    """What is asked of `kernel.session.Kernel`."""
+
+    def read_edges(self) -> dict[int, Edge]: ...
+    def read_owners(self) -> dict[int, Owner]: ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """A process and the operations it was named."""
+
+    owner: Owner
+    operations: _Operations = field(default_factory=dict)
+
+
+class Names:
+    """Thread-safe. `service_of` never raises; what is not known is `other`."""
+
+    def __init__(
+        self, maps: _Maps, *, service_of: Callable[[Owner], Service], routes: Routes
+    ) -> None:
+        self._maps = maps
+        self._service_of = service_of
+        self._routes = routes
+        self._lock = Lock()
+        self._known: dict[int, _Known] = {}
+        self._edges: dict[int, Edge] = {}
+        self._routes_of: dict[tuple[str, str], Routes] = {}  # by namespace and name
+        self._servers: dict[tuple[Transport, str, int], int] = {}  # owner ids
+        self.local_addresses: frozenset[str] = frozenset()  # of sockets seen
+
+    def refresh(self) -> None:
+        """Read owners and edges; the edges first, so that none is without its owner."""
+        edges = self._maps.read_edges()
+        owners = self._maps.read_owners()
+        with self._lock:
+            self._edges = edges
+            for owner in owners.values():
+                self._meet(owner)
+            self._servers = {
+                (edge.transport, edge.server_address, edge.server_port): edge.owner_id
+                for edge in edges.values()
+                if edge.role is Role.SERVER and edge.server_address
+            }
+            self.local_addresses = frozenset(
+                edge.local_address for edge in edges.values() if edge.local_address
+            )
+
+    def meet(self, owner: Owner) -> Service:
+        """A process was seen for the first time: name it while it lives."""
+        with self._lock:
+            self._meet(owner)
+        return self._service_of(owner)
+
+    def learn(self, sample: OperationSample) -> None:
+        """Name an operation by the first bytes of one of its requests."""
+        self.learn_from(
+            sample.owner_id, sample.protocol, sample.signature, sample.request_head
+        )
+
+    def learn_from(
+        self, owner_id: int, protocol: Protocol, signature: int, head: bytes
+    ) -> None:
+        """Does nothing where there is a name already, or nothing to read one from."""
+        if signature <= _OVERFLOW_SIGNATURE or not head:
+            return
+        with self._lock:
+            known = self._known.get(owner_id)
+            if known is None or (protocol, signature) in known.operations:
+                return
+            owner = known.owner
+        service = self._service_of(owner)
+        with self._lock:
+            routes = self._routes_of.setdefault(
+                (service.namespace, service.name), self._routes.for_service()
+            )
+            operation = PROTOCOLS[protocol].operation(head, routes)
+            known.operations[protocol, signature] = operation
+
+    def program(self, owner_id: int) -> str:
+        """The service's name; "other" over the kernel's bound."""
+        with self._lock:
+            known = self._known.get(owner_id)
+        service = self._service_of(known.owner) if known else OVERFLOW_SERVICE
+        return service.name
+
+    def owners(self) -> list[Owner]:
+        with self._lock:
+            return [known.owner for known in self._known.values()]
+
+    def edges(self) -> list[Edge]:
+        with self._lock:
+            return list(self._edges.values())
+
+    def edge(self, edge_id: int) -> Edge | None:
+        with self._lock:
+            return self._edges.get(edge_id)
+
+    def named(self, edge: Edge) -> Named:
+        """Edges of processes over the kernel's bound belong to `other`."""
+        with self._lock:
+            known = self._known.get(edge.owner_id)
+        if known is None:
+            return Named(OVERFLOW_SERVICE, edge, 0, {})
+        service = self._service_of(known.owner)
+        return Named(service, edge, known.owner.netns, known.operations)
+
+    def peer(self, edge: Edge) -> str:
+        """The service that answers a client on this host; "" when not known, or in doubt."""
+        if edge.role is not Role.CLIENT:
+            return ""
+        with self._lock:
+            server_id = self._servers.get(
+                (edge.transport, edge.server_address, edge.server_port), 0
+            )
+            client, server = self._known.get(edge.owner_id), self._known.get(server_id)
+        if client is None or server is None:
+            return ""
+        if client.owner.netns != server.owner.netns:
+            return ""  # the same address may be another's there
+        return self._service_of(server.owner).name
+
+    def operations(self) -> int:
+        with self._lock:
+            return sum(len(known.operations) for known in self._known.values())
+
+    def forget(self, owner_ids: Collection[int]) -> None:
+        """Before the kernel gives the numbers to others."""
+        with self._lock:
+            for owner_id in owner_ids:
+                self._known.pop(owner_id, None)
+
+    def keep_routes(self, services: Iterable[Service]) -> None:
+        """Let go of the route names of all services but these."""
+        kept = {(service.namespace, service.name) for service in services}
+        with self._lock:
+            for name in self._routes_of.keys() - kept:
+                del self._routes_of[name]
+
+    def _meet(self, owner: Owner) -> None:
+        known = self._known.get(owner.id)
+        if known is None or known.owner != owner:
+            self._known[owner.id] = _Known(owner)
+
+
+def no_edge(role: Role) -> Edge:
+    """The edge of series that have none: over a bound, or of an owner forgotten."""
+    return Edge(0, 0, role, Transport.TCP, "", 0, "", overflow=True)

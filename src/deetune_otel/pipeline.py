@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wiring: kernel → names → counts, spans → queues, /metrics, /status, the picture.
+
+Three threads beside the exporters' and the web server's. One polls the ring: it names processes
+while they live and turns kept exchanges into spans. One reads the counts every interval and
+exports them. Whoever asks for a picture or for metrics in between reads anew, if the last reading
+is older than half a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from contextlib import ExitStack
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+from opentelemetry.sdk.metrics.export import AggregationTemporality
+from opentelemetry.sdk.resources import OTELResourceDetector
+
+from deetune_otel import __version__, status
+from deetune_otel.counting import Counting
+from deetune_otel.departures import Departures
+from deetune_otel.identity.process import ProcessReader
+from deetune_otel.identity.resolver import Resolver, read_host_id
+from deetune_otel.identity.usage import Usage
+from deetune_otel.kernel import Kernel, KernelSettings, probe
+from deetune_otel.model import BlindBytes, Exchange, OperationSample, Owner, Service
+from deetune_otel.naming import Names
+from deetune_otel.outlets import Outlets
+from deetune_otel.protocols.routes import Routes
+from deetune_otel.reporting import Reporter, Sums
+from deetune_otel.signals.agent import AgentReading
+from deetune_otel.signals.exemplars import Exemplars
+from deetune_otel.signals.red import Accumulators
+from deetune_otel.signals.resource import Resources
+from deetune_otel.signals.traces import TraceResolver
+from deetune_otel.steering import Steering
+from deetune_otel.topology.snapshot import SnapshotBuilder
+from deetune_otel.tracing import Tracing
+from deetune_otel.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.sdk.metrics.export import MetricsData
+
+    from deetune_otel.config import Config
+    from deetune_otel.kernel.records import Record
+    from deetune_otel.model import Ledger
+    from deetune_otel.topology.snapshot import Snapshot
+
+__all__ = ["Agent"]
+
+# A picture of this age is fresh: who asks again gets the same one.
+FRESH_S: Final = 0.5
+# Idle cost against the age of a span; new processes and operations wake the poll at once.
+POLL_MS: Final = 200
+# Exporters may take this long at the end: a supervisor that waits 5 s sees a clean exit.
+FLUSH_S: Final = 3.0
+# Above the bound there are spans at this rate alone; below this share of it, all again.
+SHEDDING_SPANS: Final = 1
+RESUME_AT: Final = 0.9
+OWN_NAME: Final = "deetune"
+# Programs whose blind bytes are told apart.
+MAX_BLIND: Final = 256
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """From `start` to `stop`; everything else may be called from any thread in between.
+
+    After `stop`, `snapshot` and `ledger` give the last ones.
+    """
+
+    def __init__(
+        self, config: Config, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._config = config
+        self._environ = os.environ if environ is None else environ
+        self._stopping = Event()
+        self._reading = Lock()  # one reading of the kernel's counts at a time
+        self._shedding = False
+        self._errors: dict[str, int] = {}  # unexpected ones, by thread
+        self._blind: dict[str, list[int]] = {}  # bytes sent and received, by program
+        self._threads: list[Thread] = []
+        self._last_ledger: Ledger | None = None
+        self._process = psutil.Process()
+
+    def start(self) -> None:
+        """Load, attach and run.
+
+        Raises KernelUnavailable, OtlpSettingsError or WebServerError; nothing stays behind then.
+        """
+        with ExitStack() as stack:
+            self._start_unix_ns = time.time_ns()
+            self._outlets = Outlets(self._config, self._environ)
+            stack.callback(self._outlets.close, 0.0)
+            self._features = probe()
+            self._kernel_settings = _kernel_settings(
+                self._config, with_spans=self._outlets.take_spans
+            )
+            self._kernel = Kernel.open(self._kernel_settings)
+            stack.callback(self._kernel.close)
+            self._wire()
+            self._snapshot = self._counting.read(spans_per_second=0)
+            self._read_at_s = time.monotonic()
+            self._web = self._open_web()
+            stack.pop_all()
+        for name, loop in (("poll", self._poll), ("read", self._read)):
+            thread = Thread(target=self._guarded, args=(name, loop), name=name)
+            thread.start()
+            self._threads.append(thread)
+        self._say_what_is_done()
+
+    def stop(self) -> None:
+        """Detach, count the rest, flush the exporters (3 s at most); again does nothing."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        if self._web is not None:
+            self._web.close()
+        for thread in self._threads:
+            thread.join()
+        self._kernel.detach()
+        while records := self._kernel.poll(0):
+            self._take(records)
+        self._outlets.put_spans(self._tracing.flush())
+        with self._reading:
+            self._read_counts(is_last=True)
+            self._last_ledger = self._kernel.read_ledger()
+        self._export()
+        self._kernel.close()
+        self._outlets.close(FLUSH_S)
+        _log.info(
+            "stopped; exchanges seen: %d, counted: %d; spans made: %d",
+            self._last_ledger.seen.exchanges,
+            self._last_ledger.counted.exchanges,
+            self._tracing.made,
+        )
+
+    @property
+    def url(self) -> str:
+        """Of /metrics and /status; "" where they are not served."""
+        return self._web.url if self._web else ""
+
+    def snapshot(self) -> Snapshot:
+        """The picture, at most half a second old."""
+        self._refresh()
+        return self._snapshot
+
+    def ledger(self) -> Ledger:
+        """Balances when no traffic flows."""
+        return self._last_ledger or self._kernel.read_ledger()
+
+    def metrics(self) -> MetricsData:
+        """Cumulative, for /metrics; not for two callers at once."""
+        self._refresh()
+        return self._scraped.build(self._own_reading(), self._processes())
+
+    def health(self) -> list[str]:
+        """What keeps the agent from observing; empty when all is well."""
+        problems = [
+            f"the {thread.name} thread has ended"
+            for thread in self._threads
+            if not thread.is_alive()
+        ]
+        age_s = time.monotonic() - self._read_at_s
+        if age_s > 3 * self._config.agent.interval_s + FRESH_S:
+            problems.append(f"the last reading of the kernel is {age_s:.0f} s old")
+        return problems
+
+    def status(self) -> dict[str, Any]:
+        """What was lost, what it costs, how full everything is: plain values."""
+        self._refresh()
+        ledger, tracing = self.ledger(), self._tracing
+        uptime_s = (time.time_ns() - self._start_unix_ns) / 1e9
+        return {
+            "version": __version__,
+            "uptime_s": round(uptime_s, 3),
+            "rung": {
+                "number": int(self._features.rung),
+                "description": self._features.rung.description,
+            },
+            "left_out": {"pid": os.getpid(), "why": "the agent's own process"},
+            "ledger": status.ledger(ledger),
+            "cost": status.cost(
+                self._kernel.cost(),
+                cpu_time_ns=time.process_time_ns(),
+                memory_bytes=self._process.memory_info().rss,
+            ),
+            "shedding": ["spans"] if self._shedding else [],
+            "spans": {
+                "per_second_and_service": self._config.spans.per_second,
+                "made": tracing.made,
+                "over_budget": ledger.noted["spans_budget"].exchanges,
+                "ring_full": ledger.noted["spans_ring_full"].exchanges,
+                "without_edge": tracing.without_edge,
+                "decided_early": tracing.released_early,
+                "ambiguous_causes": tracing.ambiguous_causes,
+            },
+            "export": status.exports(self._outlets.report()),
+            "names": {
+                "processes": len(self._names.owners()),
+                "operations": self._names.operations(),
+                "waiting_for_a_name": self._counting.unnamed,
+            },
+            "maps": status.maps(
+                self._kernel_settings,
+                series=self._counting.series,
+                edges=len(self._names.edges()),
+                owners=len(self._names.owners()),
+            ),
+            "blind_bytes": {
+                program: {"sent": sent, "received": received}
+                for program, (sent, received) in sorted(self._blind.items())
+            },
+            "unexpected_errors": dict(self._errors),
+        }
+
+    def _wire(self) -> None:
+        config, kernel = self._config, self._kernel
+        reader, host_name = ProcessReader(), socket.gethostname()
+        self._identity = Resolver(
+            config.services.rules,
+            host_name=host_name,
+            host_id=read_host_id(),
+            reader=reader,
+        )
+        self._names = Names(
+            kernel,
+            service_of=self._identity.service,
+            routes=Routes(config.routes.patterns, config.routes.max_per_service),
+        )
+        self._sums = Sums(
+            accumulators=Accumulators(start_unix_ns=self._start_unix_ns),
+            exemplars=Exemplars(),
+            resources=Resources(__version__),
+            lock=Lock(),
+        )
+        self._steering = Steering(kernel)
+        self._counting = Counting(
+            kernel,
+            names=self._names,
+            sums=self._sums,
+            builder=SnapshotBuilder(start_unix_ns=self._start_unix_ns),
+            identity=self._identity,
+            departures=Departures(lambda owner: reader.local_pid(owner) is not None),
+            steering=self._steering,
+        )
+        own_addresses = _addresses()
+        self._tracing = Tracing(
+            names=self._names,
+            resolver=TraceResolver(
+                is_local=lambda address: (
+                    address in own_addresses or address in self._names.local_addresses
+                ),
+                read_cause=kernel.read_cause,
+                hold_ns=int(config.spans.hold_s * 1e9),
+            ),
+            sums=self._sums,
+        )
+        self._exported, self._scraped = (
+            Reporter(
+                self._sums,
+                temporality,
+                own=_own_service(host_name),
+                usage=Usage(reader=reader) if config.resources.enabled else None,
+            )
+            for temporality in (
+                self._outlets.temporality,
+                AggregationTemporality.CUMULATIVE,
+            )
+        )
+
+    def _open_web(self) -> WebServer | None:
+        if not self._config.web.enabled:
+            return None
+        return WebServer(
+            self._config.web,
+            metrics=self.metrics,
+            status=self.status,
+            health=self.health,
+        )
+
+    def _guarded(self, name: str, loop: Callable[[], None]) -> None:
+        """An unexpected error costs one round, is counted, and is logged once a kind."""
+        said: set[str] = set()
+        while not self._stopping.is_set():
+            try:
+                loop()
+            except Exception as error:  # noqa: BLE001 - observing goes on
+                self._errors[name] = self._errors.get(name, 0) + 1
+                kind = f"{type(error).__name__}: {error}"
+                if kind not in said and len(said) < 100:
+                    said.add(kind)
+                    _log.exception("the %s thread goes on after an error", name)
+                self._stopping.wait(FRESH_S)
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._take(self._kernel.poll(POLL_MS))
+            if spans := self._tracing.release():
+                self._outlets.put_spans(spans)
+
+    def _take(self, records: list[Record]) -> None:
+        exchanges = []
+        for record in records:
+            match record:
+                case Exchange():
+                    exchanges.append(record)
+                case OperationSample():
+                    self._names.learn(record)
+                case Owner():
+                    self._steering.adopt(record, self._names.meet(record))
+                case BlindBytes():
+                    self._note_blind(record)
+        self._tracing.take(exchanges)
+
+    def _note_blind(self, record: BlindBytes) -> None:
+        program = self._names.program(record.owner_id)
+        if program not in self._blind and len(self._blind) >= MAX_BLIND:
+            program = "other"
+        total = self._blind.setdefault(program, [0, 0])
+        total[0] += record.sent_bytes
+        total[1] += record.received_bytes
+
+    def _read(self) -> None:
+        interval_s = self._config.agent.interval_s
+        due_s = time.monotonic() + interval_s
+        while not self._stopping.wait(max(0.0, due_s - time.monotonic())):
+            due_s = max(due_s + interval_s, time.monotonic())
+            self._refresh()
+            self._mind_memory()
+            self._export()
+
+    def _refresh(self) -> None:
+        with self._reading:
+            age_s = time.monotonic() - self._read_at_s
+            if age_s >= FRESH_S and not self._stopping.is_set():
+                self._read_counts()
+
+    def _read_counts(self, *, is_last: bool = False) -> None:
+        spans = SHEDDING_SPANS if self._shedding else self._config.spans.per_second
+        self._snapshot = self._counting.read(
+            spans_per_second=spans if self._outlets.take_spans else 0, is_last=is_last
+        )
+        self._read_at_s = time.monotonic()
+
+    def _export(self) -> None:
+        if self._outlets.take_metrics:
+            self._outlets.put_metrics(
+                self._exported.build(self._own_reading(), self._processes())
+            )
+
+    def _processes(self) -> list[tuple[Owner, Service]]:
+        return [(one, self._identity.service(one)) for one in self._names.owners()]
+
+    def _own_reading(self) -> AgentReading:
+        costs = {} if self._last_ledger else self._kernel.cost()
+        dropped: dict[str, int] = {}
+        for outlet in self._outlets.report():
+            lost = sum(outlet.stats.dropped.values())
+            dropped[outlet.signal] = dropped.get(outlet.signal, 0) + lost
+        return AgentReading(
+            start_unix_ns=self._start_unix_ns,
+            time_unix_ns=self._snapshot.time_unix_ns,
+            ledger=self.ledger(),
+            dropped=dropped,
+            spans=self._tracing.made,
+            ambiguous_causes=self._tracing.ambiguous_causes,
+            spans_released_early=self._tracing.released_early,
+            overflowed=self._sums.accumulators.overflowed,
+            cpu_time_ns=time.process_time_ns(),
+            memory_bytes=self._process.memory_info().rss,
+            program_runs={name: one.runs for name, one in costs.items() if one.runs},
+            program_time_ns={
+                name: one.run_time_ns for name, one in costs.items() if one.runs
+            },
+        )
+
+    def _mind_memory(self) -> None:
+        """Above its bound the agent gives up spans, all but errors' and few of those."""
+        limit = self._config.limits.memory_mb << 20
+        used = self._process.memory_info().rss
+        if not self._shedding and used > limit:
+            self._shedding = True
+            _log.warning(
+                "memory is %d MiB, over limits.memory_mb: hardly any spans until it is less",
+                used >> 20,
+            )
+        elif self._shedding and used < limit * RESUME_AT:
+            self._shedding = False
+            _log.info("memory is %d MiB: spans as before", used >> 20)
+
+    def _say_what_is_done(self) -> None:
+        _log.info(
+            "observing all processes but the agent's own; rung: %d, pid left out: %d",
+            self._features.rung,
+            os.getpid(),
+        )
+        for outlet in self._outlets.report():
+            _log.info("sending %s to %s", outlet.signal, outlet.endpoint)
+        if not self._outlets.take_metrics:
+            _log.info(
+                "sending nothing: no endpoint is known "
+                "(otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
+            )
+        if self._web is not None:
+            _log.info("serving %s (/metrics, /healthz, /status)", self._web.url)
+
+
+def _kernel_settings(config: Config, *, with_spans: bool) -> KernelSettings:
+    kernel = config.kernel
+    return KernelSettings(
+        observe_unix=kernel.observe_unix,
+        slow_ns=int(config.spans.slow_s * 1e9),
+        spans_per_second=config.spans.per_second if with_spans else 0,
+        operations_per_owner=kernel.operations_per_service,
+        max_owners=kernel.max_owners,
+        max_edges=kernel.max_edges,
+        max_series=kernel.max_series,
+        ring_bytes=kernel.ring_bytes,
+    )
+
+
+def _own_service(host_name: str) -> Service:
+    """Who we are; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES of our own environment count."""
+    given = {
+        key: value
+        for key, value in OTELResourceDetector().detect().attributes.items()
+        if isinstance(value, str | int)
+    }
+    return Service(
+        name=str(given.pop("service.name", OWN_NAME)),
+        namespace=str(given.pop("service.namespace", "")),
+        instance_id=str(given.pop("service.instance.id", f"{host_name}:{os.getpid()}")),
+        attributes={"host.name": host_name, "process.pid": os.getpid(), **given},
+        found_by="agent",
+    )
+
+
+def _addresses() -> frozenset[str]:
+    """This host's own, in the agent's network namespace, at the start."""
+    return frozenset(
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+    )
