@@ -12,10 +12,10 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from deetune_otel.budget import span_limits
 from deetune_otel.deltas import Deltas
 from deetune_otel.naming import Named, no_edge
 from deetune_otel.signals.red import OVERFLOW_SERVICE
+from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

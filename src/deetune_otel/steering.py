@@ -1,24 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What user space tells the kernel side about an owner: its spans, and how causes are found."""
+"""What user space tells the kernel side about an owner: its span limit, and how causes are found.
+
+Spans: the kernel counts them by the second and stops at the budget, which is a service's, divided
+among its processes. So that a busy service does not spend it in the first milliseconds, a share of
+all exchanges is chosen by the hash of their wire identity; the share follows the rate of the last
+reading. Both ends of a call choose alike, as far as the busier of the two goes.
+
+Causes: a request is caused by what its thread is answering, where the program is known to stay on
+its thread. Threads per request (CPython, Ruby, PHP, Perl) and single-threaded loops (node, nginx)
+do; where a loop has several requests open the kernel side sees that and links none. Go moves its
+goroutines between threads, the JVM's and native servers' pools hand requests on: for all that is
+not in the list a thread says nothing, and a wrong parent is worse than none.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from opentelemetry.semconv._incubating.attributes.process_attributes import (
     PROCESS_EXECUTABLE_NAME,
 )
 
-from deetune_otel.runtimes import stays_on_thread
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from deetune_otel.budget import SpanLimit
     from deetune_otel.model import Owner, Service
 
-__all__ = ["Steering"]
+__all__ = ["SpanLimit", "Steering", "span_limits", "stays_on_thread"]
+
+# The kernel keeps a quarter of the budget for errors and slow exchanges; a tenth less than the
+# rest, so that a second a little busier than the last still ends within it.
+_BY_HASH: Final = 0.75 * 0.9
+# Executables' names, with the versions that distributions put behind them.
+_STAYS: Final = re.compile(
+    r"(python|pypy|ruby|perl|php|php-fpm|php-cgi|uwsgi|node|nodejs|nginx|openresty"
+    r"|apache2|httpd)[\d.]*(-\w+)?"
+)
+
+
+class SpanLimit(NamedTuple):
+    per_second: int
+    keep_fraction: float
+
+
+def span_limits(
+    counts: Mapping[int, int],
+    services: Mapping[int, Service],
+    *,
+    per_second: int,
+    elapsed_s: float,
+) -> dict[int, SpanLimit]:
+    """By owner id, of those that were busy in the last reading: `counts` are its exchanges."""
+    processes: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for owner_id, service in services.items():
+        if counts.get(owner_id):
+            processes[service.namespace, service.name].append(owner_id)
+    limits = {}
+    for owner_ids in processes.values():
+        share = max(1, per_second // len(owner_ids))
+        for owner_id in owner_ids:
+            rate = counts[owner_id] / max(elapsed_s, 1e-3)
+            limits[owner_id] = SpanLimit(share, min(1.0, _BY_HASH * share / rate))
+    return limits
+
+
+def stays_on_thread(executable: str) -> bool:
+    """`executable` is a file's name: "python3.11", "php-fpm8.2"."""
+    return _STAYS.fullmatch(executable) is not None
 
 
 class _Limits(Protocol):

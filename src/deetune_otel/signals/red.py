@@ -161,7 +161,7 @@ class Accumulators:
         delta: SeriesValue,
     ) -> None:
         """Count what was added to one kernel series since the last interval."""
-        if delta.count == 0:
+        if delta == ZERO:  # the kernel adds the count first: its time may come next
             return
         series = identify(service, edge, operation, key)
         sums = self._service_sums(service)
