@@ -102,6 +102,7 @@ def view(**changes: Any) -> View:
     values: dict[str, Any] = {
         "snapshot": snapshot,
         "ledger": ledger(),
+        "at_rest": True,
         "host": "debian",
         "hooks": "rung 1",
         "agent_cpu": 0.0123,
@@ -208,6 +209,12 @@ def test_the_ledger_that_does_not_balance_is_shown() -> None:
     assert "ledger ✗ +45 exchanges, +0 bytes" in drawn(view(ledger=ledger(12_300)))
 
 
+def test_a_ledger_that_was_read_in_motion_is_no_alarm() -> None:
+    text = drawn(view(ledger=ledger(12_300), at_rest=False))
+    assert "ledger ≈ +45 exchanges, +0 bytes in motion" in text
+    assert "✗" not in text
+
+
 def test_losses_have_their_names() -> None:
     text = drawn(view(ledger=ledger(midstream=7, unparsed=0)))
     assert "ledger ✓ · 7 midstream" in text
@@ -233,3 +240,10 @@ def test_plain_lines() -> None:
         "  shop -> postgres (unknown): 4.0/s, 0 % errors, mean 301 ms, p99 497 ms",
         "  shop -> 127.0.0.1:9 (connect): 0.0/s, 0 % errors, mean -, p99 -",
     ]
+
+
+def test_plain_lines_are_the_busiest() -> None:
+    lines = plain_lines(many(60))
+    assert len(lines) == 22
+    assert "server-059" in lines[1]
+    assert lines[-1] == "  … 40 more"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`deetune demo`: the shop, a load on it, and the agent in this process.
 
-The load starts after the agent, so that both counted the same requests; it ends, and
-its last answers are counted, before the agent is asked for the final picture.
+The load starts after the agent, so that both counted the same requests; it ends before
+the agent, whose last picture and ledger are taken when nothing moves any more.
 """
 
 from __future__ import annotations
@@ -112,17 +112,16 @@ def _show(
     def say(text: str) -> None:
         console.print(f"{text} …", style="dim")
 
-    with (
-        opened(say) as shop,
-        _running_agent(say) as agent,
-        shop.customers(rate=args.rate) as customers,
-    ):
+    with opened(say) as shop, _running_agent(say) as agent:
         watcher = _Watcher(agent)
-        with interrupts.awaited():
-            _watch(watcher, customers, args, console, interrupts)
-        say("waiting for the last answers")
-        load = customers.finish()
-        view = watcher.final_view()
+        with shop.customers(rate=args.rate) as customers:
+            with interrupts.awaited():
+                _watch(watcher, customers, args, console, interrupts)
+            say("waiting for the last answers")
+            load = customers.finish()
+        watcher.settle()
+        agent.stop()  # now nothing moves: the last picture, and a ledger that must balance
+        view = watcher.view(at_rest=True)
     console.print()
     console.print("\n".join(_summary(view, load)))
     return {
@@ -181,25 +180,25 @@ class _Watcher:
         self._process.cpu_percent()  # the next call tells what was used since this one
         self._hooks = f"rung {int(features.probe().rung)}"
 
-    def view(self) -> View:
+    def view(self, *, at_rest: bool = False) -> View:
         return View(
             snapshot=self._agent.snapshot(),
             ledger=self._agent.ledger(),
+            at_rest=at_rest,
             host=platform.node(),
             hooks=self._hooks,
             agent_cpu=self._process.cpu_percent() / 100,
             agent_memory_bytes=self._process.memory_info().rss,
         )
 
-    def final_view(self) -> View:
-        """The first picture that holds all that happened until now."""
+    def settle(self) -> None:
+        """Waits for a picture whose interval began after all that happened until now."""
         now_unix_ns = time.time_ns()
         deadline = time.monotonic() + SETTLE_S
-        while True:
-            view = self.view()
-            from_unix_ns = view.snapshot.time_unix_ns - view.snapshot.interval_s * 1e9
-            if from_unix_ns > now_unix_ns or time.monotonic() > deadline:
-                return view
+        while time.monotonic() < deadline:
+            snapshot = self._agent.snapshot()
+            if snapshot.time_unix_ns - snapshot.interval_s * 1e9 > now_unix_ns:
+                return
             time.sleep(REFRESH_S / 4)
 
 

@@ -38,6 +38,7 @@ MEDIUM: Final = 76
 SMALL: Final = 56
 CHROME_ROWS: Final = 12  # header, titles, rules and the lines about what did not fit
 LEAST_ROWS: Final = 4
+PLAIN_EDGES: Final = 20
 SLOW_S: Final = 0.25  # coloured from here on
 MANY_ERRORS: Final = 0.05
 
@@ -48,6 +49,7 @@ class View:
 
     snapshot: Snapshot
     ledger: Ledger
+    at_rest: bool  # else traffic went on while the ledger was read, line by line
     host: str
     hooks: str  # "rung 1"
     agent_cpu: float  # share of one core
@@ -75,13 +77,16 @@ class View:
 
 def plain_lines(view: View) -> list[str]:
     """The same without a table: for logs and pipes."""
+    edges = _busiest_edges(view.snapshot)
     lines = [_header(view).plain]
     lines += [
         f"  {edge.client} -> {edge.server} ({edge.protocol}): "
         f"{_rate(edge.now)}/s, {_errors(edge.total)} errors, "
         f"mean {_mean(edge.total)}, p99 {_quantile(edge.total.p99_s)}"
-        for edge in _busiest_edges(view.snapshot)
+        for edge in edges[:PLAIN_EDGES]
     ]
+    if len(edges) > PLAIN_EDGES:
+        lines.append(f"  … {len(edges) - PLAIN_EDGES} more")
     return lines
 
 
@@ -111,20 +116,23 @@ def _header(view: View) -> Text:
     text.append(view.host, style="bold")
     text.append(f" · {view.hooks} · {view.uptime_s:.0f} s · ")
     text.append(f"{view.ledger.counted.exchanges:,} exchanges counted · ")
-    missing = view.ledger.difference
-    if any(missing):
-        text.append(
-            f"ledger ✗ {missing.exchanges:+,} exchanges, {missing.bytes:+,} bytes",
-            style="bold red",
-        )
-    else:
-        text.append("ledger ✓", style="green")
+    text.append_text(_balance(view))
     for cause, line in view.ledger.lost.items():
         if line.exchanges:
             text.append(f" · {line.exchanges:,} {cause}", style="yellow")
     megabytes = view.agent_memory_bytes / 1e6
     text.append(f" · agent {view.agent_cpu:.1%} of a core, {megabytes:.0f} MB")
     return text
+
+
+def _balance(view: View) -> Text:
+    missing = view.ledger.difference
+    if not any(missing):
+        return Text("ledger ✓", style="green")
+    text = f"{missing.exchanges:+,} exchanges, {missing.bytes:+,} bytes"
+    if view.at_rest:
+        return Text(f"ledger ✗ {text}", style="bold red")
+    return Text(f"ledger ≈ {text} in motion", style="dim")
 
 
 def _edges_table(edges: Sequence[EdgeView], room: int, columns: _Columns) -> Table:

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`deetune demo` as a person or a script runs it: the whole agent over the whole shop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import psutil
+import pytest
+from tests.process import wait_until
+
+COMMAND = [sys.executable, "-m", "deetune_otel", "demo"]
+FRONT = ("customers", "nginx", "http")
+EDGES = {
+    FRONT,
+    ("nginx", "shop", "http"),
+    ("nginx", "orders", "http"),
+    ("shop", "orders", "http"),
+    ("orders", "shop", "http"),
+    ("shop", "redis-server", "redis"),
+    ("orders", "redis-server", "redis"),
+    ("shop", "postgres", "unknown"),
+    ("orders", "postgres", "unknown"),
+}
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Any]:
+    """What --json says of ten seconds."""
+    done = subprocess.run(
+        [*COMMAND, "--for", "10", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Everything that the demo started has ended." in done.stderr
+    assert shop_programs() == []
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.e2e
+def test_who_calls_whom(seen: dict[str, Any]) -> None:
+    edges = {(one["client"], one["server"], one["protocol"]) for one in seen["edges"]}
+    assert edges >= EDGES
+
+
+@pytest.mark.e2e
+def test_both_ends_of_the_front_door_counted_what_the_customers_did(
+    seen: dict[str, Any],
+) -> None:
+    answers = [one for one in seen["load"]["operations"] if one["status"]]
+    total = sum(one["count"] for one in answers)
+    (front,) = (
+        one
+        for one in seen["edges"]
+        if (one["client"], one["server"], one["protocol"]) == FRONT
+    )
+    assert total > 500
+    assert front["total"]["count"] == total
+    assert front["server_total"]["count"] == total
+    # OpenTelemetry: a client's error is a 4xx or a 5xx, a server's a 5xx alone
+    assert front["total"]["errors"] == sum(
+        one["count"] for one in answers if one["status"] >= 400
+    )
+    assert front["server_total"]["errors"] == sum(
+        one["count"] for one in answers if one["status"] >= 500
+    )
+
+
+@pytest.mark.e2e
+def test_every_operation_is_counted_at_both_ends_under_its_own_name(
+    seen: dict[str, Any],
+) -> None:
+    theirs: Counter[str] = Counter()
+    for one in seen["load"]["operations"]:
+        theirs[one["operation"]] += one["count"]
+    assert operations(seen, "customers", "client") == theirs
+    assert operations(seen, "nginx", "server") == theirs
+
+
+@pytest.mark.e2e
+def test_the_slow_and_the_failing_stand_out(seen: dict[str, Any]) -> None:
+    (shop,) = (one for one in seen["services"] if one["name"] == "shop")
+    served = {
+        one["name"]: one["total"]
+        for one in shop["operations"]
+        if one["role"] == "server"
+    }
+    assert served["GET /search"]["mean_s"] > 0.3
+    assert served["GET /products/{id}"]["mean_s"] < 0.3
+    failed = next(
+        one["count"]
+        for one in seen["load"]["operations"]
+        if (one["operation"], one["status"]) == ("POST /checkout", 500)
+    )
+    assert served["POST /checkout"]["errors"] == failed
+
+
+@pytest.mark.e2e
+def test_the_ledger_balances(seen: dict[str, Any]) -> None:
+    assert seen["ledger"]["difference"] == {"exchanges": 0, "bytes": 0}
+    assert seen["ledger"]["counted"]["exchanges"] > 500
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
+    with subprocess.Popen([*COMMAND, "--no-table"], stdout=subprocess.PIPE) as demo:
+        try:
+            output = iter(demo.stdout or ())
+            assert any(b"customers -> nginx (http)" in line for line in output)
+            demo.send_signal(number)
+            rest = b"".join(output)
+            assert demo.wait(20) == 0
+        finally:
+            demo.kill()
+    assert b"The ledger balances" in rest
+    assert rest.endswith(b"Everything that the demo started has ended.\n")
+    assert shop_programs() == []
+
+
+@pytest.mark.e2e
+def test_a_signal_while_it_starts_ends_it_too() -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE) as demo:
+        try:
+            output = iter(demo.stdout or ())
+            assert any(b"starting postgres" in line for line in output)
+            demo.send_signal(signal.SIGINT)
+            rest = b"".join(output)
+            assert demo.wait(20) == 130
+        finally:
+            demo.kill()
+    assert rest.endswith(b"Everything that the demo started has ended.\n")
+    assert shop_programs() == []
+
+
+@pytest.mark.e2e
+def test_kill_9_leaves_no_program_behind() -> None:
+    with subprocess.Popen([*COMMAND, "--no-table"], stdout=subprocess.PIPE) as demo:
+        try:
+            assert demo.stdout is not None
+            assert any(b"customers -> nginx" in line for line in demo.stdout)
+        finally:
+            demo.kill()
+    wait_until(lambda: shop_programs() == [], "the shop's programs ended")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "why"),
+    [
+        ("--for", "0", "more than 0"),
+        ("--for", "nan", "more than 0"),
+        ("--for", "soon", "invalid"),
+        ("--rate", "0", "up to 1000"),
+        ("--rate", "5000", "up to 1000"),
+    ],
+)
+def test_senseless_numbers_are_refused(flag: str, value: str, why: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, flag, value], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
+def operations(seen: dict[str, Any], service: str, role: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for one in seen["services"]:
+        if one["name"] == service:
+            for operation in one["operations"]:
+                if (operation["role"], operation["protocol"]) == (role, "http"):
+                    found[operation["name"]] += operation["total"]["count"]
+    return found
+
+
+def shop_programs() -> list[psutil.Process]:
+    """What still runs in a folder of a demo, ended or not."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "/deetune-demo-" in process.cwd():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
