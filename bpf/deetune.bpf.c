@@ -10,6 +10,10 @@
 /* keeps clang from comparing a half of a register and passing the whole */
 #define dt_opaque_value(value) asm volatile("" : "+r"(value))
 
+/* makes clang, and so the verifier, read the walker's state from memory again: a state that is
+ * known is followed by itself, for every round of a loop */
+#define dt_forget_values() asm volatile("" ::: "memory")
+
 #include "door.h"
 #include "iterators.h"
 

@@ -121,9 +121,9 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 	u = bpf_skc_to_unix_sock(sk);
 	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
 		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
-	c->tx_first_seq = dt_inode(sk);
+	c->tx_first_seq = dt_inode(sk) ^ dt_unix_salt;
 	if (u)
-		c->rx_first_seq = dt_inode((struct sock *)u->peer);
+		c->rx_first_seq = dt_inode((struct sock *)u->peer) ^ dt_unix_salt;
 	return c;
 }
 
@@ -230,59 +230,51 @@ static __always_inline int dt_locate(struct dt_scratch *s, struct dt_conn *c, st
 /* ---- the chunk ----------------------------------------------------------------------------- */
 
 /* Bytes that TCP has counted since the last chunk and no door has seen: splice from a socket,
- * zero-copy receive. A body may be passed over by them; anything else is out of step. */
-static __always_inline void dt_blind(struct dt_walk *w, int is_send)
+ * zero-copy receive. */
+static __always_inline __u32 dt_blind(struct dt_conn *c, struct sock *sk, int is_send)
 {
-	struct dt_conn *c = w->c;
 	struct tcp_sock *tp;
 	__u32 gap;
 
 	if ((c->flags & (DT_CONN_FIRST_SEQS | DT_CONN_ULP)) != DT_CONN_FIRST_SEQS)
-		return;
-	tp = bpf_skc_to_tcp_sock(w->sk);
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
-		return;
+		return 0;
 	gap = is_send ? tp->write_seq - c->tx_first_seq - (__u32)(c->sent_bytes + c->sent_blind)
 		      : tp->copied_seq - c->rx_first_seq -
 				(__u32)(c->received_bytes + c->received_blind);
 	if (!gap || gap >= 1U << 31)
-		return;
-	if (gap == 1 && w->sk->sk_shutdown)
-		return; /* the FIN */
+		return 0;
+	if (gap == 1 && sk->sk_shutdown)
+		return 0; /* the FIN */
 	if (tp->inet_conn.icsk_ulp_ops) {
 		c->flags |= DT_CONN_ULP;
-		return;
+		return 0;
 	}
 	if (is_send)
 		c->sent_blind += gap;
 	else
 		c->received_blind += gap;
 	dt_note(DT_BLIND, 0, gap);
-	if (c->protocol == DT_PROTOCOL_UNKNOWN || c->protocol == DT_PROTOCOL_UNDECIDED || !w->f)
-		return;
-	if (w->m->skip >= gap)
-		w->m->skip -= gap;
-	else if (w->m->phase != DT_PHASE_LOST)
-		dt_desync(w, DT_LOST_UNPARSED);
-	if (!w->m->skip && w->m->phase == DT_PHASE_BODY)
-		dt_event(w, DT_MESSAGE_END);
+	return gap;
 }
 
-/* Decides what an undecided connection speaks, from the chunk in hand. */
-static __noinline int dt_decide(struct dt_walk *w)
+/* Decides what an undecided connection speaks, from the chunk in hand. 0: the chunk is settled. */
+__noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request)
 {
-	struct dt_conn *c = w->c;
-	struct dt_scratch *s = w->s;
 	__u8 guess = DT_PROTOCOL_UNKNOWN;
 
+	if (!c || !s)
+		return 0;
 	/* an iovec may be empty: look at a few */
-	for (int i = 0; i < 4 && s->pos >= s->end; i++)
-		if (dt_fill(s))
+	for (int i = 0; i < 4; i++)
+		if (s->pos < s->end || dt_fill(s))
 			break;
 	if (s->pos < s->end)
-		guess = dt_guess(s, w->is_request);
+		guess = dt_guess(s, is_request);
 	if (c->flags & DT_CONN_MIDSTREAM) {
-		if (!w->is_request) {
+		if (!is_request) {
 			c->desyncs |= 0x80; /* answered: the next request begins a turn */
 			dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 			return 0;
@@ -292,11 +284,6 @@ static __noinline int dt_decide(struct dt_walk *w)
 			return 0;
 		}
 		c->desyncs &= 0x7f;
-	}
-	if (guess != DT_PROTOCOL_UNKNOWN) {
-		w->f = dt_flight_of(c, w->sk, 1);
-		if (!w->f)
-			guess = DT_PROTOCOL_UNKNOWN;
 	}
 	c->protocol = guess;
 	if (guess == DT_PROTOCOL_UNKNOWN) {
@@ -311,9 +298,10 @@ static __noinline int dt_decide(struct dt_walk *w)
 static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, int flags,
 				    int is_send)
 {
-	__u32 direction = is_send;
+	__u32 direction = is_send, gap = 0;
 	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
-	struct dt_walk w = { .c = c, .s = s, .sk = sk };
+	struct dt_flight *f;
+	int is_request;
 
 	if (!s)
 		return 0;
@@ -321,26 +309,20 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 		c->role = is_send ? DT_ROLE_CLIENT : DT_ROLE_SERVER;
 	dt_own(c, sk);
 	dt_note(DT_SEEN, 0, bytes);
-	w.is_request = (c->role == DT_ROLE_CLIENT) == is_send;
+	is_request = (c->role == DT_ROLE_CLIENT) == is_send;
+	if (is_send)
+		c->sent_bytes += bytes;
+	else
+		c->received_bytes += bytes;
+	if (c->transport == DT_TRANSPORT_TCP)
+		gap = dt_blind(c, sk, is_send);
+	if (c->protocol == DT_PROTOCOL_UNKNOWN)
+		return dt_turn(c, bytes, bpf_ktime_get_ns(), is_request);
 	s->now = bpf_ktime_get_ns();
 	s->left = bytes;
 	s->pos = s->end = 0;
 	s->fault = 0;
 	s->opaque = 0;
-	if (is_send)
-		c->sent_bytes += bytes;
-	else
-		c->received_bytes += bytes;
-	if (c->protocol == DT_PROTOCOL_UNKNOWN)
-		return dt_turn(c, sk, bytes, s->now, w.is_request);
-	w.m = w.is_request ? &c->request : &c->response;
-	if (c->protocol != DT_PROTOCOL_UNDECIDED) {
-		w.f = dt_flight_of(c, sk, 0);
-		if (!w.f)
-			return 0;
-	}
-	if (c->transport == DT_TRANSPORT_TCP)
-		dt_blind(&w, is_send);
 	s->offset = (is_send ? c->sent_bytes + c->sent_blind
 			     : c->received_bytes + c->received_blind) -
 		    bytes;
@@ -348,35 +330,37 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 		s->opaque = 1;
 		dt_note(DT_OPAQUE, 0, bytes);
 	}
-	if (c->protocol == DT_PROTOCOL_UNDECIDED && !dt_decide(&w))
+	if (c->protocol == DT_PROTOCOL_UNDECIDED && !dt_decide(c, s, is_request))
 		return 0;
-	if (c->protocol == DT_PROTOCOL_UNKNOWN)
-		return dt_turn(c, sk, bytes, s->now, w.is_request);
-	if (!w.f)
-		return 0;
-	return dt_walk_chunk(&w);
+	f = dt_flight_of(c, sk, c->flags & DT_CONN_TENTATIVE);
+	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
+		c->protocol = DT_PROTOCOL_UNKNOWN;
+		return dt_turn(c, bytes, s->now, is_request);
+	}
+	if (gap)
+		dt_walk_blind(c, f, s, is_request, gap);
+	return dt_walk_chunk(c, f, s, is_request);
 }
 
-/* A client's response that lasts until the connection's end has ended. */
 static __always_inline int dt_end_of_stream(struct sock *sk)
 {
-	struct dt_walk w = { .sk = sk };
 	__u32 direction = 0;
+	struct dt_scratch *s;
+	struct dt_flight *f;
+	struct dt_conn *c;
 
 	if (!dt_is_tcp(sk) || !(sk->sk_shutdown & DT_RCV_SHUTDOWN))
 		return 0;
-	w.c = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (!w.c || w.c->role != DT_ROLE_CLIENT ||
-	    w.c->response.phase != DT_PHASE_UNTIL_CLOSE || w.c->flags & DT_CONN_IGNORED)
+	c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (!c || c->role != DT_ROLE_CLIENT || c->response.phase != DT_PHASE_UNTIL_CLOSE ||
+	    c->flags & DT_CONN_IGNORED)
 		return 0;
-	w.f = dt_flight_of(w.c, sk, 0);
-	w.s = bpf_map_lookup_elem(&scratch, &direction);
-	if (!w.f || !w.s)
+	f = bpf_sk_storage_get(&flights, sk, 0, 0);
+	s = bpf_map_lookup_elem(&scratch, &direction);
+	if (!f || !s)
 		return 0;
-	w.m = &w.c->response;
-	w.m->skip = 0;
-	w.s->left = 0;
-	return dt_response_end(&w, DT_END_COMPLETE);
+	s->left = 0;
+	return dt_walk_end(c, f, s);
 }
 
 static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_send)
@@ -433,7 +417,7 @@ static __noinline int dt_connect_failed(struct dt_conn *c, struct sock *sk)
 	x.response.first_ns = x.response.last_ns = bpf_ktime_get_ns();
 	dt_note(DT_SEEN, 1, 0);
 	dt_count(c, &x);
-	return dt_span(c, sk, 0, &x);
+	return dt_span(c, 0, &x);
 }
 
 static __always_inline int dt_state(struct sock *sk, int old, int new)
@@ -501,18 +485,14 @@ static __always_inline void dt_compare_with_tcp(struct dt_conn *c, struct sock *
 
 static __always_inline int dt_destroy(struct sock *sk)
 {
-	struct dt_walk w = { .sk = sk };
 	__u32 direction = 0;
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	struct dt_conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
 
-	w.c = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (!w.c || w.c->flags & DT_CONN_IGNORED)
+	if (!c || !s || c->flags & DT_CONN_IGNORED)
 		return 0;
-	w.s = bpf_map_lookup_elem(&scratch, &direction);
-	if (!w.s)
-		return 0;
-	w.f = bpf_sk_storage_get(&flights, sk, 0, 0);
-	dt_compare_with_tcp(w.c, sk);
-	w.s->left = 0;
-	w.s->now = bpf_ktime_get_ns();
-	return dt_finish(&w);
+	dt_compare_with_tcp(c, sk);
+	s->left = 0;
+	s->now = bpf_ktime_get_ns();
+	return dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);
 }

@@ -23,7 +23,6 @@ struct dt_walk {
 	struct dt_conn *c;
 	struct dt_flight *f;
 	struct dt_scratch *s;
-	struct sock *sk;
 	struct dt_walker *m;
 	__u64 is_request;
 };
@@ -46,11 +45,13 @@ static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 
 
 /* Bytes of a connection whose protocol is not known. The exchange is counted at the first byte
  * back: when the last one has come can not be told. */
-static __noinline int dt_turn(struct dt_conn *c, struct sock *sk, __u64 bytes, __u64 now,
-			      int is_request)
+__noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request)
 {
-	struct dt_exchange x = { .key.edge = c->edge };
+	struct dt_exchange x = {};
 
+	if (!c)
+		return 0;
+	x.key.edge = c->edge;
 	if (is_request) {
 		if (!c->turn_open) {
 			c->turn_open = 1;
@@ -71,13 +72,13 @@ static __noinline int dt_turn(struct dt_conn *c, struct sock *sk, __u64 bytes, _
 	x.response.first_ns = x.response.last_ns = now;
 	x.response.bytes = bytes;
 	dt_count(c, &x);
-	dt_span(c, sk, 0, &x);
+	dt_span(c, 0, &x);
 	return 0;
 }
 
 /* ---- exchanges ---------------------------------------------------------------------------- */
 
-static __always_inline void dt_complete(struct dt_walk *w, struct dt_exchange *x)
+static __noinline int dt_complete(struct dt_walk *w, struct dt_exchange *x)
 {
 	struct dt_conn *c = w->c;
 
@@ -93,9 +94,10 @@ static __always_inline void dt_complete(struct dt_walk *w, struct dt_exchange *x
 	}
 	__sync_fetch_and_add(&c->completed, 1);
 	dt_count(c, x);
-	dt_span(c, w->sk, w->f, x);
+	dt_span(c, w->f, x);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
+	return 0;
 }
 
 static __always_inline struct dt_spill_key dt_spill_key_of(struct dt_conn *c, __u32 ordinal,
@@ -527,11 +529,11 @@ static long dt_step(__u32 i, struct dt_walk *w)
 	}
 	before = s->pos;
 	if (c->protocol == DT_PROTOCOL_HTTP)
-		event = dt_http_step(m, s, w->f, w->is_request, c->flags & DT_CONN_TENTATIVE);
+		event = dt_http_run(m, s, w->f, w->is_request, c->flags & DT_CONN_TENTATIVE);
 	else if (w->is_request)
-		event = dt_redis_request_step(m, s);
+		event = dt_redis_request_run(m, s);
 	else
-		event = dt_redis_response_step(m, s, c->flags & DT_CONN_PUBSUB);
+		event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
 	s->left -= s->pos - before;
 	s->offset += s->pos - before;
 	m->bytes += s->pos - before;
@@ -568,36 +570,71 @@ static __always_inline int dt_resync(struct dt_walk *w)
 	return 0;
 }
 
-/* A chunk of a connection whose protocol is taken. */
-static __noinline int dt_walk_chunk(struct dt_walk *w)
+/* A chunk of a connection whose protocol is taken. Not static, so that the verifier looks at it
+ * once, and not for each place where a connection's state may live. */
+__noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s,
+			     int is_request)
 {
-	struct dt_conn *c = w->c;
-	struct dt_scratch *s = w->s;
-	struct dt_walker *m = w->m;
+	struct dt_walk w = { .c = c, .f = f, .s = s, .is_request = is_request };
+	struct dt_walker *m;
 
+	if (!c || !f || !s)
+		return 0;
+	m = w.m = is_request ? &c->request : &c->response;
 	if (c->flags & DT_CONN_MONITOR) {
 		dt_settle(c, DT_LOST_NOT_A_CALL, 0, s->left);
 		return 0;
 	}
-	if (!dt_resync(w))
+	if (!dt_resync(&w))
 		return 0;
 	m->last_ns = s->now;
-	if (w->is_request && m->phase == DT_PHASE_BODY && c->protocol == DT_PROTOCOL_HTTP &&
+	if (is_request && m->phase == DT_PHASE_BODY && c->protocol == DT_PROTOCOL_HTTP &&
 	    m->flags & DT_HTTP_EXPECT && m->skip == m->body_bytes &&
 	    (__s32)(c->response.ordinal - m->ordinal) > 0) {
 		/* It asked to be told to go on, and was told no: there is no body. */
 		m->skip = 0;
 		m->body_bytes = 0;
-		dt_request_end(w);
+		dt_request_end(&w);
 	}
-	bpf_loop(DT_STEPS, dt_step, w, 0);
+	bpf_loop(DT_STEPS, dt_step, &w, 0);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
 		if (s->left)
-			dt_turn(c, w->sk, s->left, s->now, w->is_request);
+			dt_turn(c, s->left, s->now, is_request);
 	} else if (s->left) {
-		dt_desync(w, DT_LOST_STEPS);
+		dt_desync(&w, DT_LOST_STEPS);
 	}
 	return 0;
+}
+
+/* Bytes that no door has seen: a body may be passed over by them, anything else is out of step. */
+__noinline int dt_walk_blind(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s,
+			     int is_request, __u32 bytes)
+{
+	struct dt_walk w = { .c = c, .f = f, .s = s, .is_request = is_request };
+	struct dt_walker *m;
+
+	if (!c || !f || !s)
+		return 0;
+	m = w.m = is_request ? &c->request : &c->response;
+	if (m->skip >= bytes)
+		m->skip -= bytes;
+	else if (m->phase != DT_PHASE_LOST)
+		dt_desync(&w, DT_LOST_UNPARSED);
+	if (!m->skip && m->phase == DT_PHASE_BODY)
+		dt_event(&w, DT_MESSAGE_END);
+	return 0;
+}
+
+/* A client's response that lasts until the connection's end has ended. */
+__noinline int dt_walk_end(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s)
+{
+	struct dt_walk w = { .c = c, .f = f, .s = s };
+
+	if (!c || !f || !s)
+		return 0;
+	w.m = &c->response;
+	w.m->skip = 0;
+	return dt_response_end(&w, DT_END_COMPLETE);
 }
 
 static long dt_close_one(__u32 i, struct dt_walk *w)
@@ -612,45 +649,50 @@ static long dt_close_one(__u32 i, struct dt_walk *w)
 }
 
 /* The connection has ended: what is open ends with it. */
-static __noinline int dt_finish(struct dt_walk *w)
+__noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s)
 {
-	struct dt_conn *c = w->c;
-	struct dt_walker *request = &c->request, *response = &c->response;
-	struct dt_exchange x = { .key = { .edge = c->edge, .end = DT_END_CLOSED } };
+	struct dt_walk w = { .c = c, .f = f, .s = s };
+	struct dt_exchange x = { .key.end = DT_END_CLOSED };
+	struct dt_walker *request, *response;
 	__s32 waits;
 	__u64 open;
 
-	if (c->protocol == DT_PROTOCOL_UNKNOWN || !w->f) {
+	if (!c || !s)
+		return 0;
+	x.key.edge = c->edge;
+	request = &c->request;
+	response = &c->response;
+	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		if (c->turn_open) {
 			x.request.start_ns = c->turn_start_ns;
 			x.request.bytes = c->turn_bytes;
-			x.response.first_ns = x.response.last_ns = w->s->now;
+			x.response.first_ns = x.response.last_ns = s->now;
 			c->turn_open = 0;
 			c->turn_bytes = 0;
 			dt_count(c, &x);
-			dt_span(c, w->sk, 0, &x);
+			dt_span(c, 0, &x);
 		}
 		goto rest;
 	}
 	/* a request that had said what it wants */
-	w->m = request;
-	w->is_request = 1;
+	w.m = request;
+	w.is_request = 1;
 	if (request->bytes && (c->protocol == DT_PROTOCOL_HTTP
 				       ? request->phase == DT_PHASE_BODY ||
 						 request->phase > DT_HTTP_PATH
 				       : request->flags & DT_REDIS_NAMED) &&
 	    request->phase != DT_PHASE_START && request->phase != DT_PHASE_LOST)
-		dt_request_end(w);
-	w->m = response;
-	w->is_request = 0;
+		dt_request_end(&w);
+	w.m = response;
+	w.is_request = 0;
 	waits = request->ordinal - response->ordinal;
 	if (waits > 0 && response->bytes && response->phase != DT_PHASE_LOST) {
-		dt_response_end(w, response->phase == DT_PHASE_UNTIL_CLOSE ? DT_END_COMPLETE
+		dt_response_end(&w, response->phase == DT_PHASE_UNTIL_CLOSE ? DT_END_COMPLETE
 									    : DT_END_CLOSED);
 		waits--;
 	}
 	if (waits > 0)
-		bpf_loop(waits, dt_close_one, w, 0);
+		bpf_loop(waits, dt_close_one, &w, 0);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 rest:

@@ -18,6 +18,8 @@ int dt_iter_listeners(struct bpf_iter__task_file *ctx)
 	__u32 one = 1;
 
 	dt_own_tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!dt_unix_salt)
+		dt_unix_salt = bpf_get_prandom_u32();
 	if (!file)
 		return 0;
 	socket = bpf_sock_from_file(file);
@@ -123,23 +125,20 @@ int dt_iter_unix_mark(struct bpf_iter__bpf_sk_storage_map *ctx)
 SEC("iter/bpf_map_elem")
 int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct dt_walk w = {};
 	__u32 direction = 0;
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	struct dt_conn *c;
 	__u64 *cookie = ctx->key, key;
 
-	if (!cookie)
+	if (!cookie || !s)
 		return 0;
 	key = *cookie;
-	w.c = bpf_map_lookup_elem(&unix_conns, &key);
-	if (!w.c || w.c->epoch == dt_epoch)
+	c = bpf_map_lookup_elem(&unix_conns, &key);
+	if (!c || c->epoch == dt_epoch)
 		return 0;
-	w.s = bpf_map_lookup_elem(&scratch, &direction);
-	if (!w.s)
-		return 0;
-	w.f = bpf_map_lookup_elem(&unix_flights, &key);
-	w.s->left = 0;
-	w.s->now = bpf_ktime_get_ns();
-	dt_finish(&w);
+	s->left = 0;
+	s->now = bpf_ktime_get_ns();
+	dt_finish(c, bpf_map_lookup_elem(&unix_flights, &key), s);
 	bpf_map_delete_elem(&unix_flights, &key);
 	bpf_map_delete_elem(&unix_conns, &key);
 	return 0;

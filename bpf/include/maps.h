@@ -18,6 +18,9 @@ const volatile __u8 dt_observe_unix = 1;
  * iterator, which runs in the agent's own context. */
 __u32 dt_own_tgid;
 
+/* Unix sockets are named by inode numbers, which other hosts have too: this tells them apart. */
+__u32 dt_unix_salt;
+
 struct { /* owner_key -> owner; kernel inserts, user space deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -77,19 +77,22 @@ over:
 }
 
 /* Sends an exchange up when the budget keeps it. f: 0 where there is none. */
-static __noinline int dt_span(struct dt_conn *c, struct sock *sk, struct dt_flight *f,
-			      const struct dt_exchange *x)
+__noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_exchange *x)
 {
-	const struct dt_request *q = &x->request;
-	const struct dt_response *p = &x->response;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 duration = p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0;
+	const struct dt_request *q;
+	const struct dt_response *p;
+	__u64 duration;
 	struct dt_exchange_record *r;
 	struct dt_wire wire;
 	__u8 kept;
 
+	if (!c || !x)
+		return 0;
+	q = &x->request;
+	p = &x->response;
+	duration = p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0;
 	dt_wire_of(&wire, c, q->offset);
-	kept = dt_keep(c, &x->key, &wire, duration, now);
+	kept = dt_keep(c, &x->key, &wire, duration, p->last_ns);
 	if (!kept)
 		return 0;
 	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
@@ -111,12 +114,10 @@ static __noinline int dt_span(struct dt_conn *c, struct sock *sk, struct dt_flig
 	r->response_bytes = p->bytes;
 	r->request_body_bytes = q->body_bytes;
 	r->response_body_bytes = p->body_bytes;
-	if (c->transport == DT_TRANSPORT_TCP && sk) {
-		dt_address(sk, 0, r->local_address);
-		dt_address(sk, 1, r->peer_address);
-		r->local_port = sk->__sk_common.skc_num;
-		r->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	}
+	__builtin_memcpy(r->local_address, c->ends.local_address, 16);
+	__builtin_memcpy(r->peer_address, c->ends.peer_address, 16);
+	r->local_port = c->ends.local_port;
+	r->peer_port = c->ends.peer_port;
 	r->transport = c->transport;
 	r->kept = kept;
 	if (f && f->head_ordinal == x->ordinal) {

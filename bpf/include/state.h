@@ -17,8 +17,8 @@ enum dt_bound {
 	/* Responses that came before their request was seen. One is usual, more need a client
 	 * that pipelines and reads in another thread. */
 	DT_EARLY = 4,
-	/* A token's beginning, kept until the next chunk brings the rest. A power of two. */
-	DT_CARRY = 32,
+	/* A token's beginning, kept until the next chunk brings the rest. */
+	DT_CARRY = 24,
 	/* Connections that break their protocol's rules so often are counted by turns instead. */
 	DT_DESYNCS = 4,
 };
@@ -40,9 +40,11 @@ struct dt_walker {
 	__u64 first_ns;	  /* when that came */
 	__u64 last_ns;	  /* when its newest byte came */
 	__u64 hash;
-	__u64 base;    /* the hash before the current path segment */
 	__u64 word;    /* the last eight bytes of a token */
-	__u64 number;  /* being read */
+	union {
+		__u64 number; /* being read */
+		__u64 base;   /* HTTP: the hash before the current path segment */
+	};
 	__u32 ordinal; /* messages finished */
 	__u32 left;    /* values still to come in it */
 	__u16 outcome;
@@ -63,6 +65,14 @@ enum dt_conn_flag {
 	DT_CONN_ULP = 16,	/* TCP's counts are not the application's (kTLS) */
 	DT_CONN_PUBSUB = 32,	/* Redis: messages may come that answer no request */
 	DT_CONN_MONITOR = 64,	/* Redis: nothing that comes answers a request any more */
+};
+
+/* Both ends of a connection, for its spans. */
+struct dt_ends {
+	__u8 local_address[16];
+	__u8 peer_address[16];
+	__u16 local_port;
+	__u16 peer_port;
 };
 
 struct dt_conn {
@@ -94,7 +104,8 @@ struct dt_conn {
 	__u8 turn_open;
 	__u8 desyncs;
 	__u8 edge_overflow;
-	__u8 pad[5];
+	__u8 pad;
+	struct dt_ends ends;
 	struct dt_walker request;
 	struct dt_walker response;
 };

@@ -46,7 +46,7 @@ enum dt_line_bound {
 	/* words searched for a newline in one step: a usual header line */
 	DT_LINE_WORDS = 8,
 	/* bytes of a token in one step */
-	DT_TOKEN_BYTES = 16,
+	DT_TOKEN_BYTES = 8,
 };
 
 /* Moves behind the next newline or as far as one step goes; 1 when it was found. */
@@ -81,7 +81,6 @@ static __always_inline void dt_begin(struct dt_walker *m, const struct dt_scratc
 	m->offset = s->offset;
 	m->first_ns = s->now;
 	m->hash = DT_HASH_START;
-	m->base = 0;
 	m->word = 0;
 	m->number = 0;
 	m->left = 0;

@@ -168,7 +168,7 @@ static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch
 			m->base = m->hash;
 			m->phase = DT_HTTP_PATH;
 			s->pos = pos;
-			return DT_GO_ON;
+			return dt_http_path(m, s);
 		}
 		if (!((c >= 'A' && c <= 'Z') || c == '-' || c == '_') || m->at >= 32)
 			return DT_BAD;
@@ -187,6 +187,19 @@ static __always_inline int dt_http_status(struct dt_walker *m, struct dt_scratch
 
 	if (!m->first_ns)
 		m->first_ns = s->now; /* of the final response, after an interim one */
+	if (!m->at && s->end - s->pos >= 16) {
+		__u64 word = dt_word(s, s->pos + 8);
+		__u8 a = (__u8)(word >> 8) - '0', b = (__u8)(word >> 16) - '0',
+		     d = (__u8)(word >> 24) - '0';
+
+		if ((dt_word(s, s->pos) & (~0ULL >> 8)) != version || (__u8)word != ' ' ||
+		    a < 1 || a > 9 || b > 9 || d > 9)
+			return DT_BAD;
+		m->outcome = a * 100 + b * 10 + d;
+		s->pos += 12;
+		m->phase = dt_skip_line(s) ? DT_HTTP_NAME : DT_HTTP_FIRST_LINE;
+		return DT_GO_ON;
+	}
 	for (int i = 0; i < 12 && s->pos < s->end; i++) {
 		__u8 c = dt_byte(s, s->pos);
 
@@ -349,6 +362,10 @@ static __always_inline int dt_http_name(struct dt_walker *m, struct dt_scratch *
 			name[1] = dt_word(s, s->pos + 8);
 			name[2] = dt_word(s, s->pos + 16);
 			phase = dt_http_header(name, is_request);
+			if (phase == DT_HTTP_LINE) {
+				m->phase = dt_skip_line(s) ? DT_HTTP_NAME : DT_HTTP_LINE;
+				return DT_GO_ON;
+			}
 			dt_http_enter(m, f, phase);
 			/* a trace line is kept with its name; values begin behind the name */
 			if (phase == DT_HTTP_LENGTH)
@@ -360,8 +377,9 @@ static __always_inline int dt_http_name(struct dt_walker *m, struct dt_scratch *
 	}
 	/* The window ends near: gather the name byte by byte, it may go on in the next chunk. */
 	s->pos++;
-	m->carry[m->carry_bytes & (DT_CARRY - 1)] = c;
-	m->carry_bytes++;
+	if (m->carry_bytes >= DT_CARRY)
+		return DT_BAD; /* never */
+	m->carry[m->carry_bytes++] = c;
 	if (c != ':' && c != '\n' && m->carry_bytes < DT_NAME_BYTES)
 		return DT_GO_ON;
 	name[0] = *(__u64 *)&m->carry[0];
@@ -553,4 +571,28 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		return DT_GO_ON;
 	}
 	return DT_BAD;
+}
+
+enum dt_http_run {
+	/* Steps in one call. A call's return costs as much as a step where the processor must
+	 * guard it (SRSO); more steps cost the verifier. */
+	DT_HTTP_RUN = 4,
+};
+
+/* Steps until something happens, a body begins or the window is used up. Not static, so that the
+ * verifier looks at it once. */
+__noinline int dt_http_run(struct dt_walker *m, struct dt_scratch *s, struct dt_flight *f,
+			   int is_request, int strict)
+{
+	int event = DT_GO_ON;
+
+	if (!m || !s || !f)
+		return DT_BAD;
+	for (int i = 0; i < DT_HTTP_RUN; i++) {
+		dt_forget_values();
+		event = dt_http_step(m, s, f, is_request, strict);
+		if (event || m->skip || s->pos >= s->end)
+			break;
+	}
+	return event;
 }

@@ -89,8 +89,7 @@ static __always_inline void dt_redis_command_byte(struct dt_walker *m, __u8 c)
 	m->hash = dt_hash(m->hash, c);
 	/* the name itself, for user space */
 	if (m->carry_bytes < DT_CARRY) {
-		m->carry[m->carry_bytes & (DT_CARRY - 1)] = c;
-		m->carry_bytes++;
+		m->carry[m->carry_bytes++] = c;
 	}
 }
 
@@ -421,4 +420,38 @@ static __always_inline int dt_redis_response_step(struct dt_walker *m, struct dt
 		return dt_redis_kind(m, s);
 	}
 	return DT_BAD;
+}
+
+enum dt_redis_run {
+	DT_REDIS_RUN = 4, /* see DT_HTTP_RUN */
+};
+
+__noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s)
+{
+	int event = DT_GO_ON;
+
+	if (!m || !s)
+		return DT_BAD;
+	for (int i = 0; i < DT_REDIS_RUN; i++) {
+		dt_forget_values();
+		event = dt_redis_request_step(m, s);
+		if (event || m->skip || s->pos >= s->end)
+			break;
+	}
+	return event;
+}
+
+__noinline int dt_redis_response_run(struct dt_walker *m, struct dt_scratch *s, int pubsub)
+{
+	int event = DT_GO_ON;
+
+	if (!m || !s)
+		return DT_BAD;
+	for (int i = 0; i < DT_REDIS_RUN; i++) {
+		dt_forget_values();
+		event = dt_redis_response_step(m, s, pubsub);
+		if (event || m->skip || s->pos >= s->end)
+			break;
+	}
+	return event;
 }
