@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -122,6 +123,9 @@ def metric_exporter(target: OtlpTarget) -> Exporter[MetricsData]:
 
 
 def _builder(target: OtlpTarget) -> _Builder:
+    if target.protocol == "grpc":
+        # Read once, when it is imported: its core tells standard error of each disconnect.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     return cast("_Builder", importlib.import_module(EXPORTERS[target.protocol]))
 
 

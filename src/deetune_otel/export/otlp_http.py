@@ -48,6 +48,10 @@ ADVICE: Final[dict[int, str]] = {
     HTTPStatus.FORBIDDEN: "Check otlp.headers (OTEL_EXPORTER_OTLP_HEADERS)",
     HTTPStatus.NOT_FOUND: "Check the path of the endpoint; OTLP's are /v1/traces and /v1/metrics",
 }
+TLS_ADVICE: Final = (
+    "Set otlp.certificate (OTEL_EXPORTER_OTLP_CERTIFICATE) to the authority that signed it,"
+    " and the client certificate if one is asked for"
+)
 LOGGERS: Final = (
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -93,6 +97,9 @@ class _OneAttempt(requests.Session):
         self._response_type = response_type
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        if self._target.certificate is not None:
+            # The session's own `verify` gives way to REQUESTS_CA_BUNDLE; a request's does not.
+            kwargs["verify"] = self._target.certificate
         try:
             response = self._once_more_if_stale(*args, **kwargs)
         except requests.RequestException as error:
@@ -100,7 +107,11 @@ class _OneAttempt(requests.Session):
                 sent=False,
                 retry=not isinstance(error, ValueError),  # no URL, no header
                 reason=_plain(error, self._target.timeout_s),
-                advice=self._target.advice,
+                advice=(
+                    TLS_ADVICE
+                    if isinstance(error, requests.exceptions.SSLError)
+                    else self._target.advice
+                ),
             )
             raise _NotTakenError from error
         if not 200 <= response.status_code < 300:
