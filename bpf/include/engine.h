@@ -90,7 +90,8 @@ static __noinline int dt_complete(struct dt_walk *w, struct dt_exchange *x)
 
 	if (c->flags & DT_CONN_TENTATIVE) {
 		c->flags &= ~(DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM);
-		dt_note(DT_SEEN, c->request.ordinal, 0);
+		/* completed: those that the spill map had no room for */
+		dt_note(DT_SEEN, c->request.ordinal - c->completed, 0);
 	}
 	__sync_fetch_and_add(&c->completed, 1);
 	dt_count(c, x);
@@ -156,7 +157,8 @@ static __noinline int dt_request_end(struct dt_walk *w)
 
 		key.state = DT_TAG_REQUEST;
 		if (bpf_map_update_elem(&spill, &key, &deep, BPF_ANY)) {
-			dt_settle(c, DT_LOST_PIPELINE, 1, x.request.bytes);
+			dt_settle(c, DT_LOST_PIPELINE, !(c->flags & DT_CONN_TENTATIVE),
+				  x.request.bytes);
 			__sync_fetch_and_add(&c->completed, 1);
 		}
 		return 0;
@@ -349,6 +351,7 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line)
 		/* older than the agent: this was no beginning, another chunk may be one */
 		c->flags &= ~DT_CONN_TENTATIVE;
 		c->protocol = DT_PROTOCOL_UNDECIDED;
+		c->request.ordinal = 0;
 		line = DT_LOST_MIDSTREAM;
 		waits = 0;
 	}
