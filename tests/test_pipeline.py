@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.backends.fetch import get, get_json
+from tests.otlp_stub import OtlpStub, SeenSpan
+from tests.process import wait_until
+from tests.programs import Client, Nginx, PythonService, Redis, wrk
 
 from deetune_otel.config.schema import (
     AgentSettings,
@@ -20,10 +24,6 @@ from deetune_otel.config.schema import (
 from deetune_otel.model import Role
 from deetune_otel.pipeline import Agent
 from deetune_otel.web.server import WebServerError
-from tests.backends.fetch import get, get_json
-from tests.otlp_stub import OtlpStub, SeenSpan
-from tests.process import wait_until
-from tests.programs import Client, Nginx, PythonService, Redis, wrk
 
 if TYPE_CHECKING:
     from deetune_otel.topology.snapshot import EdgeView, ServiceView
@@ -73,6 +73,7 @@ def test_counts_at_both_ends_are_the_programs_own(tmp_path: Path) -> None:
             return found if found and found.total.count >= answered else None
 
         found = wait_until(seen, f"{answered} requests at wrk's end")
+        assert found is not None
         assert found.total.count == answered
         assert found.server_total is not None
         assert found.server_total.count == answered
