@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
+from pprint import pformat
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Child", "ChildDied", "answers", "free_port", "wait_until"]
+__all__ = [
+    "Child",
+    "ChildDied",
+    "answers",
+    "free_port",
+    "wait_for_equal",
+    "wait_until",
+]
 
 LOG_TAIL_BYTES: Final = 4096
 
@@ -85,6 +93,24 @@ def wait_until(
             message = f"not within {timeout_s:g} s: {what}; last seen: {last!r}"
             raise AssertionError(message)
         time.sleep(every_s)
+
+
+def wait_for_equal(
+    read: Callable[[], T], expected: T, what: str, *, timeout_s: float = 20
+) -> None:
+    """Wait until a reading is as expected; the AssertionError shows both."""
+    last = None
+
+    def equal() -> bool:
+        nonlocal last
+        last = read()
+        return last == expected
+
+    try:
+        wait_until(equal, what, timeout_s=timeout_s)
+    except AssertionError as error:
+        message = f"{error}\nexpected: {pformat(expected)}\n     got: {pformat(last)}"
+        raise AssertionError(message) from None
 
 
 class Child:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import yaml
 from tests.backends.fetch import get_json, is_ok
 from tests.backends.prometheus import Sample, samples
-from tests.process import Child, free_port, wait_until
+from tests.process import Child, free_port, wait_for_equal
 from tests.programs import program
 
 if TYPE_CHECKING:
@@ -93,13 +93,12 @@ class Agent(Child):
     def wait_for_calls(self, expected: Mapping[Call, int]) -> None:
         """Wait until the counts to the expected calls' ports are exactly these."""
         ports = {call.port for call in expected}
-        with suppress(AssertionError):
-            wait_until(
-                lambda: self.calls(ports) == expected,
-                "the agent has counted every call",
-            )
-        self.check_alive()
-        assert self.calls(ports) == expected  # shows the difference
+
+        def counted() -> Counter[Call]:
+            self.check_alive()
+            return self.calls(ports)
+
+        wait_for_equal(counted, Counter(expected), "the agent has counted every call")
 
     def wait_for_balance(self) -> None:
         """Wait until the ledger explains every exchange and byte.
@@ -107,15 +106,12 @@ class Agent(Child):
         Its lines are read one after the other, so a machine with traffic shows a passing
         difference; what was lost for good would stay.
         """
-        nothing = {"exchanges": 0, "bytes": 0}
-        with suppress(AssertionError):
-            wait_until(
-                lambda: self.status()["ledger"]["difference"] == nothing,
-                "the ledger balances",
-                timeout_s=10,
-            )
-        ledger = self.status()["ledger"]
-        assert ledger["difference"] == nothing, json.dumps(ledger, indent=1)
+        wait_for_equal(
+            lambda: self.status()["ledger"]["difference"],
+            {"exchanges": 0, "bytes": 0},
+            "the ledger balances",
+            timeout_s=10,
+        )
 
 
 def calls_on_page(page: Iterable[Sample], ports: Iterable[int]) -> Counter[Call]:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.e2e.agent import Agent, Call
-from tests.process import wait_until
+from tests.process import wait_for_equal
 from tests.programs import Nginx, Redis, redis_benchmark, wrk
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -51,8 +50,8 @@ def test_every_http_request_is_counted(
 
         # What was on its way at the end has no whole response at the client.
         whole = Call("client", nginx.port, "200")
-        _wait_for_equal(lambda: at("server"), answered)
-        _wait_for_equal(lambda: counted()[whole], result.requests)
+        wait_for_equal(lambda: at("server"), answered, "nginx's own count")
+        wait_for_equal(lambda: counted()[whole], result.requests, "wrk's own count")
         on_its_way = CONNECTIONS * pipeline
         assert 0 <= at("client") - result.requests <= on_its_way
         agent.wait_for_balance()
@@ -78,12 +77,6 @@ def test_every_redis_command_is_counted(pipeline: int, tmp_path: Path) -> None:
         for role in ("server", "client"):
             for command in ("set", "get"):
                 call = Call(role, redis.port, command.upper())
-                _wait_for_equal(partial(counted, call), calls[command])
-
-
-def _wait_for_equal(read: Callable[[], int], expected: int) -> None:
-    """Wait for the next reading of the kernel; shows the difference."""
-    try:
-        wait_until(lambda: read() == expected, "the counts are equal", timeout_s=10)
-    except AssertionError:
-        assert read() == expected
+                wait_for_equal(
+                    partial(counted, call), calls[command], "Redis's own count"
+                )

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.backends.prometheus import total
 from tests.e2e.agent import Agent, Call, calls_in_points
 from tests.e2e.shop import Shop
-from tests.process import free_port, wait_until
+from tests.process import free_port, wait_for_equal, wait_until
 from tests.programs import Client
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def test_a_collector_that_was_away_gets_everything(
         shop.buy(1)
         expected = shop.expected(9, failing=2)
         _wait_for_arrival(collector, shop, expected, timeout_s=RECOVERY_S)
-        wait_until(
-            lambda: len(shop.spans(collector)) == sum(expected.values()),
+        wait_for_equal(
+            lambda: len(shop.spans(collector)),
+            sum(expected.values()),
             "every span arrived",
             timeout_s=RECOVERY_S,
         )
@@ -128,8 +130,9 @@ def _wait_for_arrival(
     *,
     timeout_s: float = 20,
 ) -> None:
-    wait_until(
-        lambda: calls_in_points(collector.points(), shop.ports) == expected,
+    wait_for_equal(
+        lambda: calls_in_points(collector.points(), shop.ports),
+        Counter(expected),
         "the Collector has the exact counts",
         timeout_s=timeout_s,
     )

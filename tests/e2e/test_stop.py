@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from tests.e2e.agent import (
     programs_held_by,
 )
 from tests.e2e.shop import Shop
-from tests.process import wait_until
+from tests.process import wait_for_equal, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,13 +43,14 @@ def test_sigterm_sends_everything_and_leaves_nothing(
             assert agent.stop() == 0, agent.log_text()
         assert not held & loaded_programs().keys()
         expected = shop.expected(5, failing=1)
-        wait_until(
-            lambda: calls_in_points(collector.points(), shop.ports) == expected,
+        wait_for_equal(
+            lambda: calls_in_points(collector.points(), shop.ports),
+            Counter(expected),
             "the last counts arrived",
         )
         spans = sum(expected.values())
-        wait_until(
-            lambda: len(shop.spans(collector)) == spans, "the last spans arrived"
+        wait_for_equal(
+            lambda: len(shop.spans(collector)), spans, "the last spans arrived"
         )
 
 
