@@ -410,6 +410,23 @@ def test_the_protocol_is_the_signals_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "protocol"),
+    [
+        ("http://c:4317", GRPC),
+        ("http://c:4317/", GRPC),
+        ("c:4317", GRPC),
+        ("http://c:4318", HTTP),
+        ("http://c:4317/v1/traces", HTTP),
+        ("http://c", HTTP),
+    ],
+)
+def test_a_protocol_that_nobody_named_follows_the_port(
+    endpoint: str, protocol: str
+) -> None:
+    assert target(endpoint=endpoint).protocol == protocol
+
+
+@pytest.mark.parametrize(
     ("endpoint", "variable", "address", "insecure"),
     [
         ("http://c:4317", "false", "c:4317", True),

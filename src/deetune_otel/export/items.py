@@ -9,6 +9,7 @@ older reading has (its service ended meanwhile) stays until it is sent.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from opentelemetry.sdk.metrics.export import (
@@ -105,11 +106,13 @@ class ReadingFold:
 
     def __call__(self, readings: Sequence[MetricsData], /) -> Folded[MetricsData]:
         """The newest reading stays whole; over the bound, older series are lost and counted."""
-        places: dict[Hashable, Place] = {}
-        folded: dict[tuple[Hashable, Hashable], Point] = {}
+        # Metrics by number: hashing a resource once a point would cost most of the time.
+        numbers: dict[Hashable, int] = {}
+        places: dict[int, Place] = {}
+        folded: dict[tuple[int, Hashable], Point] = {}
         for reading in readings:
             for at in walk(reading):
-                metric = _metric_key(at)
+                metric = numbers.setdefault(_metric_key(at), len(numbers))
                 places[metric] = at
                 for point in points_of(at.metric):
                     key = metric, _point_key(point)
@@ -117,14 +120,12 @@ class ReadingFold:
                     older = folded.pop(key, None)
                     folded[key] = _newer(at.metric, older, point)
         newest = sum(len(points_of(at.metric)) for at in walk(readings[-1]))
-        over = len(folded) - max(newest, self._max_points)
-        kept = list(folded.items())[max(over, 0) :]
-        points: dict[Hashable, list[Point]] = {}
-        for (metric, _), point in kept:
+        over = max(0, len(folded) - max(newest, self._max_points))
+        points: dict[int, list[Point]] = {}
+        for (metric, _), point in islice(folded.items(), over, None):
             points.setdefault(metric, []).append(point)
         return Folded(
-            _assemble((places[metric], of) for metric, of in points.items()),
-            max(over, 0),
+            _assemble((places[metric], of) for metric, of in points.items()), over
         )
 
 

@@ -134,7 +134,9 @@ def resolve(
 ) -> OtlpTarget:
     """Raises OtlpSettingsError for what cannot work whatever the backend does."""
     look = _Lookup(settings, signal, environ)
-    protocol = look.choice("protocol", "PROTOCOL", tuple(EXPORTERS)) or "http/protobuf"
+    protocol = look.choice("protocol", "PROTOCOL", tuple(EXPORTERS)) or _usual_protocol(
+        look.text("endpoint", "ENDPOINT") or ""
+    )
     url = _endpoint(look, protocol)
     is_http = protocol == "http/protobuf"
     parts = urlsplit(url)
@@ -172,6 +174,12 @@ def temporality(settings: OtlpSettings, environ: Mapping[str, str]) -> str:
         )
     preference = look.choice("temporality", "TEMPORALITY_PREFERENCE", TEMPORALITIES)
     return preference or "cumulative"
+
+
+def _usual_protocol(endpoint: str) -> str:
+    """HTTP, but for the port that is registered for gRPC: nothing else answers there."""
+    is_grpc = endpoint.removesuffix("/").endswith(f":{OTHERS_PORT['http/protobuf']}")
+    return "grpc" if is_grpc else "http/protobuf"
 
 
 def _endpoint(look: _Lookup, protocol: str) -> str:
