@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in given
     try:
-        return _run(given)
+        code = _run(given)
+        sys.stdout.flush()  # where nobody reads, that is known here and not at exit
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _explain(error)
+    return code
 
 
 def load_command(name: str) -> Command:
