@@ -142,9 +142,9 @@ shop              → 127.0.0.1:9    connect     0.0       0      0 %        -  
 
 service         operation                    req/s   calls   errors     mean     p50     p90     p99
 redis-server    GET                          1,200  12,000  < 0.1 %  1.23 ms  < 5 ms  < 5 ms  > 10 s
-shop            GET /products/{id}            56.1     561      0 %  1.23 ms  < 5 ms  < 5 ms  < 5 ms
-shop            POST /checkout                 8.3      83    6.0 %    12 ms    8 ms   20 ms   1.5 s
 shop            GET /search                    4.0      40      0 %   301 ms  310 ms  420 ms  497 ms
+shop            POST /checkout                 8.3      83    6.0 %    12 ms    8 ms   20 ms   1.5 s
+shop            GET /products/{id}            56.1     561      0 %  1.23 ms  < 5 ms  < 5 ms  < 5 ms
 """
 NARROW = """\
 debian · rung 1 · 12 s · 12,345 exchanges counted · ledger ✓
@@ -158,15 +158,21 @@ shop           → 127.0.0.1…    0.0      0 %        -       -
 
 service    operation         req/s   errors     mean     p99
 redis-se…  GET               1,200  < 0.1 %  1.23 ms  > 10 s
-shop       GET /products/{…   56.1      0 %  1.23 ms  < 5 ms
-shop       POST /checkout      8.3    6.0 %    12 ms   1.5 s
 shop       GET /search         4.0      0 %   301 ms  497 ms
+shop       POST /checkout      8.3    6.0 %    12 ms   1.5 s
+shop       GET /products/{…   56.1      0 %  1.23 ms  < 5 ms
 """
 
 
 @pytest.mark.parametrize(("width", "golden"), [(100, WIDE), (60, NARROW)])
 def test_golden(width: int, golden: str) -> None:
     assert drawn(view(), width) == golden.rstrip("\n")
+
+
+def test_operations_are_ordered_by_the_time_they_took_in_all() -> None:
+    lines = drawn(view()).splitlines()
+    shown = [line.split()[:3] for line in lines if line.startswith("shop  ")][-3:]
+    assert [words[2] for words in shown] == ["/search", "/checkout", "/products/{id}"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 76, 80, 99, 100, 132, 200])

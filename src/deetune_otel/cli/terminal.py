@@ -206,14 +206,18 @@ def _busiest_edges(snapshot: Snapshot) -> list[EdgeView]:
 
 
 def _operations(snapshot: Snapshot) -> list[tuple[ServiceView, OperationView]]:
-    """What services serve, by name; what they call is in the edges already."""
+    """What services serve, by the time that it took in all: the slow are not the last."""
     served = [
         (service, operation)
         for service in snapshot.services
         for operation in service.operations
         if operation.role is Role.SERVER and operation.name
     ]
-    return sorted(served, key=lambda one: -one[1].total.count)
+    return sorted(served, key=lambda one: -_seconds_in_all(one[1].total))
+
+
+def _seconds_in_all(stats: Stats) -> float:
+    return stats.count * (stats.mean_s or 0.0)
 
 
 def _rate(stats: Stats) -> str:
