@@ -218,7 +218,7 @@ static __always_inline __u32 dt_duration_bucket(__u64 ns)
 static const struct dt_series dt_no_series;
 
 /* The series of a key, made when there is none; where all goes when there is no room. */
-static __noinline struct dt_series *dt_series_of(const struct dt_series_key *key, __u32 role)
+static __always_inline struct dt_series *dt_series_of(const struct dt_series_key *key, __u32 role)
 {
 	struct dt_series *v = bpf_map_lookup_elem(&series, key);
 	__u32 i;
@@ -275,13 +275,30 @@ __noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
 	return 0;
 }
 
+static __always_inline __u64 dt_operation_mark(const struct dt_conn *c, __u64 signature)
+{
+	return signature ^ ((__u64)c->owner_id << 40 | (__u64)c->protocol << 36);
+}
+
+static __always_inline __u64 *dt_operation_cached(const struct dt_conn *c, __u64 signature)
+{
+	__u32 slot = (signature ^ c->owner_id) & (DT_OPERATION_CACHE - 1);
+
+	return bpf_map_lookup_elem(&operation_cache, &slot);
+}
+
+static __always_inline int dt_operation_known(const struct dt_conn *c, __u64 signature)
+{
+	__u64 *cached = dt_operation_cached(c, signature);
+
+	return cached && *cached == dt_operation_mark(c, signature);
+}
+
 /* A request's operation: its signature, or the overflow's when the owner has too many. An
  * operation that is new sends up what it was read from, so that it gets a name. */
 static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const __u8 *head,
 				     __u32 head_bytes)
 {
-	__u64 mark = signature ^ ((__u64)c->owner_id << 40 | (__u64)c->protocol << 36);
-	__u32 slot = (signature ^ c->owner_id) & (DT_OPERATION_CACHE - 1);
 	struct dt_operation_key key = {
 		.signature = signature,
 		.owner_id = c->owner_id,
@@ -290,12 +307,12 @@ static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const _
 	struct dt_operation_record *r;
 	struct dt_owner_limit *limit;
 	__u32 one = 1;
-	__u64 *cached = bpf_map_lookup_elem(&operation_cache, &slot);
+	__u64 *cached = dt_operation_cached(c, signature);
 
-	if (!cached || *cached == mark)
+	if (!cached)
 		return signature;
 	if (bpf_map_lookup_elem(&operations, &key)) {
-		*cached = mark;
+		*cached = dt_operation_mark(c, signature);
 		return signature;
 	}
 	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
@@ -312,7 +329,7 @@ static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const _
 		return bpf_map_lookup_elem(&operations, &key) ? signature : DT_SIGNATURE_OVERFLOW;
 	}
 	__sync_fetch_and_add(&limit->operations, 1);
-	*cached = mark;
+	*cached = dt_operation_mark(c, signature);
 	r->type = DT_RECORD_OPERATION;
 	r->owner_id = c->owner_id;
 	r->signature = signature;

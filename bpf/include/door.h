@@ -417,7 +417,8 @@ static __noinline int dt_connect_failed(struct dt_conn *c, struct sock *sk)
 	x.response.first_ns = x.response.last_ns = bpf_ktime_get_ns();
 	dt_note(DT_SEEN, 1, 0);
 	dt_count(c, &x);
-	return dt_span(c, 0, &x);
+	dt_offer_span(c, 0, &x);
+	return 0;
 }
 
 static __always_inline int dt_state(struct sock *sk, int old, int new)

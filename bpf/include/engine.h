@@ -16,6 +16,8 @@
 enum dt_engine_bound {
 	/* Steps of the walker in one operation: a pipeline of 30,000 commands, 5 ms. */
 	DT_STEPS = 1 << 17,
+	/* Runs of a protocol's walker in one step: a usual head is one step. */
+	DT_RUNS = 4,
 };
 
 /* Pointers only: numbers would keep the verifier's states of the loop apart. */
@@ -72,7 +74,7 @@ __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request
 	x.response.first_ns = x.response.last_ns = now;
 	x.response.bytes = bytes;
 	dt_count(c, &x);
-	dt_span(c, 0, &x);
+	dt_offer_span(c, 0, &x);
 	return 0;
 }
 
@@ -95,7 +97,7 @@ static __noinline int dt_complete(struct dt_walk *w, struct dt_exchange *x)
 	}
 	__sync_fetch_and_add(&c->completed, 1);
 	dt_count(c, x);
-	dt_span(c, w->f, x);
+	dt_offer_span(c, w->f, x);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 	return 0;
@@ -118,6 +120,15 @@ static __always_inline int dt_tag_is(__u32 tag, __u32 ordinal, __u32 state)
 {
 	return (tag >> DT_TAG_SHIFT) == (ordinal & (~0U >> DT_TAG_SHIFT)) &&
 	       (tag & DT_TAG_STATE) == state;
+}
+
+/* A function of its own, so that its stack is not under those of the exchange's. */
+static __noinline int dt_spill(const struct dt_spill_key *key, const struct dt_exchange *x,
+			       __u32 tag)
+{
+	struct dt_spill deep = { .request = x->request, .response = x->response, .tag = tag };
+
+	return bpf_map_update_elem(&spill, key, &deep, BPF_ANY) != 0;
 }
 
 /* A request has ended: it waits for its response, or meets one that was faster. */
@@ -153,10 +164,8 @@ static __noinline int dt_request_end(struct dt_walk *w)
 	if (!(c->flags & DT_CONN_TENTATIVE))
 		dt_note(DT_SEEN, 1, 0);
 	if ((__s32)(ordinal - c->response.ordinal) >= DT_SLOTS) {
-		struct dt_spill deep = { .request = x.request, .tag = flags };
-
 		key.state = DT_TAG_REQUEST;
-		if (bpf_map_update_elem(&spill, &key, &deep, BPF_ANY)) {
+		if (dt_spill(&key, &x, flags)) {
 			dt_settle(c, DT_LOST_PIPELINE, !(c->flags & DT_CONN_TENTATIVE),
 				  x.request.bytes);
 			__sync_fetch_and_add(&c->completed, 1);
@@ -242,10 +251,8 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		return 0;
 	}
 	if ((__s32)(ordinal - c->request.ordinal) >= DT_EARLY) {
-		struct dt_spill deep = { .response = x.response };
-
 		key.state = DT_TAG_RESPONSE;
-		if (bpf_map_update_elem(&spill, &key, &deep, BPF_ANY))
+		if (dt_spill(&key, &x, 0))
 			dt_settle(c, DT_LOST_UNANSWERED, 0, x.response.bytes);
 		m->ordinal++;
 		return 0;
@@ -399,15 +406,16 @@ static __always_inline void dt_keep_more_head(struct dt_walk *w)
 	f->head_bytes = have + n;
 }
 
-static __noinline int dt_named(struct dt_walk *w)
+static __always_inline void dt_named(struct dt_walk *w)
 {
 	struct dt_walker *m = w->m;
 
+	if (dt_operation_known(w->c, m->hash))
+		return;
 	if (w->c->protocol == DT_PROTOCOL_HTTP)
 		m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
 	else
 		m->hash = dt_operation(w->c, m->hash, m->carry, m->carry_bytes);
-	return 0;
 }
 
 /* What a finished request starts besides its count: it is somebody's cause, or has one. */
@@ -434,9 +442,6 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		event = dt_http_response_body(m, dt_request_tag(w));
 	switch (event) {
 	case DT_GO_ON:
-		return 0;
-	case DT_REQUEST_NAMED:
-		dt_named(w);
 		return 0;
 	case DT_MESSAGE_END:
 		if (w->is_request) {
@@ -530,17 +535,29 @@ static long dt_step(__u32 i, struct dt_walk *w)
 		if (w->is_request && c->protocol == DT_PROTOCOL_HTTP)
 			dt_keep_head(w);
 	}
-	before = s->pos;
-	if (c->protocol == DT_PROTOCOL_HTTP)
-		event = dt_http_run(m, s, w->f, w->is_request, c->flags & DT_CONN_TENTATIVE);
-	else if (w->is_request)
-		event = dt_redis_request_run(m, s);
-	else
-		event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
-	s->left -= s->pos - before;
-	s->offset += s->pos - before;
-	m->bytes += s->pos - before;
-	return event ? dt_event(w, event) : 0;
+	for (int i = 0; i < DT_RUNS; i++) {
+		before = s->pos;
+		if (c->protocol == DT_PROTOCOL_HTTP)
+			event = dt_http_run(m, s, w->f, w->is_request,
+					    c->flags & DT_CONN_TENTATIVE);
+		else if (w->is_request)
+			event = dt_redis_request_run(m, s);
+		else
+			event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
+		before = s->pos - before;
+		s->left -= before;
+		s->offset += before;
+		m->bytes += before;
+		if (event == DT_REQUEST_NAMED) {
+			dt_named(w);
+			event = DT_GO_ON;
+		}
+		if (event || m->skip || s->pos >= s->end)
+			break;
+	}
+	if (event && dt_event(w, event))
+		return 1;
+	return !s->left;
 }
 
 /* Does this chunk begin with a request? What is in the window is at least one byte. */
@@ -651,30 +668,37 @@ static long dt_close_one(__u32 i, struct dt_walk *w)
 	return 0;
 }
 
+/* A turn that nobody answered. */
+static __noinline int dt_close_turn(struct dt_conn *c, __u64 now)
+{
+	struct dt_exchange x = { .key.end = DT_END_CLOSED };
+
+	x.key.edge = c->edge;
+	x.request.start_ns = c->turn_start_ns;
+	x.request.bytes = c->turn_bytes;
+	x.response.first_ns = x.response.last_ns = now;
+	c->turn_open = 0;
+	c->turn_bytes = 0;
+	dt_count(c, &x);
+	dt_offer_span(c, 0, &x);
+	return 0;
+}
+
 /* The connection has ended: what is open ends with it. */
 __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s)
 {
 	struct dt_walk w = { .c = c, .f = f, .s = s };
-	struct dt_exchange x = { .key.end = DT_END_CLOSED };
 	struct dt_walker *request, *response;
 	__s32 waits;
 	__u64 open;
 
 	if (!c || !s)
 		return 0;
-	x.key.edge = c->edge;
 	request = &c->request;
 	response = &c->response;
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
-		if (c->turn_open) {
-			x.request.start_ns = c->turn_start_ns;
-			x.request.bytes = c->turn_bytes;
-			x.response.first_ns = x.response.last_ns = s->now;
-			c->turn_open = 0;
-			c->turn_bytes = 0;
-			dt_count(c, &x);
-			dt_span(c, 0, &x);
-		}
+		if (c->turn_open)
+			dt_close_turn(c, s->now);
 		goto rest;
 	}
 	/* a request that had said what it wants */

@@ -76,25 +76,17 @@ over:
 	return 0;
 }
 
-/* Sends an exchange up when the budget keeps it. f: 0 where there is none. */
-__noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_exchange *x)
+/* Sends an exchange up. f: 0 where there is none. */
+__noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_exchange *x, int kept)
 {
 	const struct dt_request *q;
 	const struct dt_response *p;
-	__u64 duration;
 	struct dt_exchange_record *r;
-	struct dt_wire wire;
-	__u8 kept;
 
 	if (!c || !x)
 		return 0;
 	q = &x->request;
 	p = &x->response;
-	duration = p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0;
-	dt_wire_of(&wire, c, q->offset);
-	kept = dt_keep(c, &x->key, &wire, duration, p->last_ns);
-	if (!kept)
-		return 0;
 	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
 	if (!r) {
 		dt_note(DT_SPANS_RING_FULL, 1, 0);
@@ -106,7 +98,7 @@ __noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_e
 	r->owner_id = c->owner_id;
 	r->tid = (__u32)bpf_get_current_pid_tgid();
 	r->key = x->key;
-	r->wire = wire;
+	dt_wire_of(&r->wire, c, q->offset);
 	r->start_ns = q->start_ns;
 	r->first_byte_ns = p->first_ns;
 	r->end_ns = p->last_ns > q->start_ns ? p->last_ns : q->start_ns;
@@ -132,6 +124,22 @@ __noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_e
 	}
 	bpf_ringbuf_submit(r, dt_wake());
 	return 0;
+}
+
+/* The same when the budget keeps it. */
+static __always_inline void dt_offer_span(struct dt_conn *c, struct dt_flight *f,
+					  const struct dt_exchange *x)
+{
+	const struct dt_request *q = &x->request;
+	const struct dt_response *p = &x->response;
+	struct dt_wire wire;
+	__u8 kept;
+
+	dt_wire_of(&wire, c, q->offset);
+	kept = dt_keep(c, &x->key, &wire,
+		       p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0, p->last_ns);
+	if (kept)
+		dt_span(c, f, x, kept);
 }
 
 static __always_inline struct dt_serving *dt_serving_of(__u32 tid)

@@ -28,6 +28,7 @@ enum dt_http_phase {
 };
 
 enum dt_http_bound {
+	DT_PATH_BYTES = 32,  /* of a path in one step */
 	DT_NAME_WINDOW = 24, /* bytes looked at to tell a header's name */
 	DT_NAME_BYTES = 20,  /* the longest name looked for, "transfer-encoding:", and a little */
 };
@@ -121,31 +122,30 @@ static __always_inline int dt_http_path_end(struct dt_walker *m)
 static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
 {
 	__u32 pos = s->pos, end = s->end;
-	__u64 hash = m->hash;
+	__u64 hash = m->hash, base = m->base;
+	__u8 segment = m->segment, class = 0;
 
-	for (int i = 0; i < DT_TOKEN_BYTES && pos < end; i++) {
-		__u8 c = dt_byte(s, pos), class = dt_http_classes[c];
+	for (int i = 0; i < DT_PATH_BYTES && pos < end; i++) {
+		__u8 c = dt_byte(s, pos);
 
-		if (class == DT_CLASS_END) {
-			s->pos = pos;
-			m->hash = hash;
-			return dt_http_path_end(m);
-		}
+		class = dt_http_classes[c];
+		if (class == DT_CLASS_END)
+			break;
 		pos++;
 		if (class == DT_CLASS_SLASH) {
-			if (m->segment == DT_SEGMENT_DIGIT)
-				hash = dt_hash(dt_hash(m->base, '{'), '}');
+			if (segment == DT_SEGMENT_DIGIT)
+				hash = dt_hash(dt_hash(base, '{'), '}');
+			hash = base = dt_hash(hash, c);
+		} else {
 			hash = dt_hash(hash, c);
-			m->base = hash;
-			m->segment = DT_SEGMENT_START;
-			continue;
 		}
-		hash = dt_hash(hash, c);
-		m->segment = dt_http_segments[m->segment & 7][class & 7];
+		segment = dt_http_segments[segment & 7][class & 7];
 	}
 	s->pos = pos;
 	m->hash = hash;
-	return DT_GO_ON;
+	m->base = base;
+	m->segment = segment;
+	return class == DT_CLASS_END ? dt_http_path_end(m) : DT_GO_ON;
 }
 
 /* A token of capital letters and a space. */
@@ -168,7 +168,7 @@ static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch
 			m->base = m->hash;
 			m->phase = DT_HTTP_PATH;
 			s->pos = pos;
-			return dt_http_path(m, s);
+			return DT_GO_ON;
 		}
 		if (!((c >= 'A' && c <= 'Z') || c == '-' || c == '_') || m->at >= 32)
 			return DT_BAD;
@@ -532,6 +532,15 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		/* an empty line before a request is to be passed over, RFC 9112 2.2 */
 		if (is_request && (dt_byte(s, s->pos) == '\r' || dt_byte(s, s->pos) == '\n')) {
 			s->pos++;
+			return DT_GO_ON;
+		}
+		if (is_request && s->end - s->pos >= 4 &&
+		    (__u32)dt_word(s, s->pos) == DT_BYTES8('G', 'E', 'T', ' ', 0, 0, 0, 0)) {
+			m->hash = dt_hash(dt_hash(dt_hash(dt_hash(DT_HASH_START, 'G'), 'E'), 'T'), ' ');
+			m->base = m->hash;
+			m->at = 3;
+			m->phase = DT_HTTP_PATH;
+			s->pos += 4;
 			return DT_GO_ON;
 		}
 		if (is_request) {
