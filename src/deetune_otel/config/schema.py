@@ -200,7 +200,7 @@ class SpanSettings(Section):
     per_second: int = field(
         default=100,
         metadata=about(
-            "Spans a second that each process may have; errors and slow exchanges come first, the rest is chosen alike at both ends of a call.",
+            "Spans a second that each service may have, divided among its processes; errors and slow exchanges come first, the rest is chosen alike at both ends of a call.",
             least=0,
             most=100_000,
         ),

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Span limits follow rates; causes by thread only for programs known to stay on theirs."""
+
+from __future__ import annotations
+
+import pytest
+from tests.readings import Maps, owner
+
+from deetune_otel.model import Service
+from deetune_otel.steering import SpanLimit, Steering, span_limits, stays_on_thread
+
+
+@pytest.mark.parametrize(
+    "executable",
+    ["python3.11", "python", "pypy3", "ruby3.1", "perl", "php-fpm8.2", "node", "nginx"],
+)
+def test_programs_that_stay_on_their_thread(executable: str) -> None:
+    assert stays_on_thread(executable)
+
+
+@pytest.mark.parametrize(
+    "executable", ["", "shop", "java", "envoy", "pythonista", "nginx-proxy-in-go2"]
+)
+def test_all_others_are_not_trusted(executable: str) -> None:
+    assert not stays_on_thread(executable)
+
+
+def test_a_quiet_service_keeps_everything() -> None:
+    limits = span_limits({1: 10}, {1: Service(name="a")}, per_second=100, elapsed_s=1)
+    assert limits == {1: SpanLimit(100, 1.0)}
+
+
+def test_the_budget_is_divided_among_busy_processes() -> None:
+    services = {number: Service(name="a", instance_id=str(number)) for number in (1, 2)}
+    services[3] = Service(name="a")  # idle
+    services[4] = Service(name="b")
+    counts = {1: 100_000, 2: 1, 4: 1}
+    limits = span_limits(counts, services, per_second=100, elapsed_s=10)
+    assert {id_: one.per_second for id_, one in limits.items()} == {
+        1: 50,
+        2: 50,
+        4: 100,
+    }
+    kept_a_second = limits[1].keep_fraction * 10_000
+    assert 30 < kept_a_second < 0.75 * 50  # the kernel's own bound for these
+    assert limits[2].keep_fraction == 1
+
+
+def test_there_is_a_span_for_each_process_at_least() -> None:
+    services = {number: Service(name="a") for number in range(1, 9)}
+    limits = span_limits(
+        dict.fromkeys(services, 5), services, per_second=3, elapsed_s=1
+    )
+    assert {one.per_second for one in limits.values()} == {1}  # 0: the default
+
+
+def test_only_what_changed_is_written() -> None:
+    maps = Maps()
+    steering = Steering(maps)
+    python = Service(name="a", attributes={"process.executable.name": "python3"})
+    native = Service(name="a", attributes={"process.executable.name": "shop"})
+    steering.adopt(owner(1), python)
+    steering.adopt(owner(1), python)
+    steering.adopt(owner(2), native)
+    assert maps.by_thread == [(1, True)]
+    steering.adopt(owner(1), native)  # an exec
+    assert maps.by_thread[1:] == [(1, False)]
+    steering.limit({1: SpanLimit(5, 0.5)})
+    assert maps.limits == {1: (5, 0.5)}
+    maps.limits.clear()
+    steering.limit({1: SpanLimit(5, 0.5)})
+    assert maps.limits == {}
+
+
+def test_a_number_that_went_to_another_is_written_anew() -> None:
+    maps = Maps()
+    steering = Steering(maps)
+    python = Service(name="a", attributes={"process.executable.name": "python3"})
+    steering.adopt(owner(1), python)
+    steering.forget({1})
+    steering.adopt(owner(1, comm="other"), python)
+    assert maps.by_thread == [(1, True), (1, True)]
