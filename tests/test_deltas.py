@@ -57,8 +57,8 @@ def test_the_sum_of_all_differences_is_the_last_value(
     deltas, count, taken = Deltas(), 0, 0
     for added, is_named in steps:
         count += added
-        reading = {A: value(count)}
-        for _, delta in deltas.take(reading, is_named=lambda _, yes=is_named: yes):
+        names = {A} if is_named else set()
+        for _, delta in deltas.take({A: value(count)}, is_named=names.__contains__):
             taken += delta.count
     for _, delta in deltas.take_last({A: value(count + last)}, {1}):
         taken += delta.count

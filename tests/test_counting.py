@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reading becomes sums and a picture, and the two say the same."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import pytest
+from opentelemetry.sdk.metrics.export import AggregationTemporality
+from tests.factories import edge, key
+from tests.readings import Maps, owner, value
+
+from deetune_otel import departures
+from deetune_otel.counting import Counting
+from deetune_otel.departures import Departures
+from deetune_otel.model import (
+    OperationSample,
+    Owner,
+    Protocol,
+    Role,
+    SeriesKey,
+    Service,
+)
+from deetune_otel.naming import Names
+from deetune_otel.protocols.routes import Routes
+from deetune_otel.reporting import Sums
+from deetune_otel.signals.exemplars import Exemplars
+from deetune_otel.signals.red import Accumulators
+from deetune_otel.signals.resource import Resources
+from deetune_otel.steering import Steering
+from deetune_otel.topology.snapshot import Snapshot, SnapshotBuilder
+
+
+class Identity:
+    """Every process is the service of its name."""
+
+    def service(self, one: Owner) -> Service:
+        return Service(name=one.comm, instance_id=str(one.process.pid))
+
+    def forget(self, one: Owner) -> None:
+        """Remembers nothing anyway."""
+
+
+class World:
+    """A counting with all that it feeds."""
+
+    def __init__(self) -> None:
+        self.maps = Maps()
+        self.alive = True
+        identity = Identity()
+        self.names = Names(self.maps, service_of=identity.service, routes=Routes())
+        self.sums = Sums(
+            accumulators=Accumulators(start_unix_ns=0),
+            exemplars=Exemplars(),
+            resources=Resources("1"),
+            lock=threading.Lock(),
+        )
+        self.counting = Counting(
+            cast("Any", self.maps),
+            names=self.names,
+            sums=self.sums,
+            builder=SnapshotBuilder(start_unix_ns=0),
+            identity=cast("Any", identity),
+            departures=Departures(lambda _: self.alive),
+            steering=Steering(self.maps),
+        )
+
+    def read(self, *, is_last: bool = False) -> Snapshot:
+        return self.counting.read(spans_per_second=100, is_last=is_last)
+
+    def counted(self) -> dict[str, int]:
+        """By service, as /metrics would have it."""
+        collected = self.sums.accumulators.collect(AggregationTemporality.CUMULATIVE)
+        return {
+            of.service.name: sum(one.value.count for one in of.series)
+            for of in collected.services
+        }
+
+    def learn(self, signature: int = 99, path: str = "/a") -> None:
+        head = f"GET {path} HTTP/1.1\r\n".encode()
+        self.names.learn(OperationSample(1, 1, Protocol.HTTP, signature, head))
+
+
+def server() -> World:
+    world = World()
+    world.maps.add(owner(1, comm="shop"), edge(Role.SERVER))
+    return world
+
+
+def operations(snapshot: Snapshot) -> dict[str, int]:
+    [service] = snapshot.services
+    return {one.name: one.total.count for one in service.operations}
+
+
+def test_sums_and_picture_say_the_same() -> None:
+    world = server()
+    world.read()
+    world.learn()
+    world.maps.series = {key(): value(3), key(outcome=500): value(2)}
+    snapshot = world.read()
+    assert operations(snapshot) == {"GET /a": 5}
+    assert snapshot.services[0].now.errors == 2
+    assert world.counted() == {"shop": 5}
+    assert world.counting.series == 2
+
+
+def test_counts_wait_once_for_a_late_name() -> None:
+    world = server()
+    world.maps.series = {key(): value(3)}
+    assert world.read().services == ()
+    assert world.counting.unnamed == 1
+    world.learn()
+    assert operations(world.read()) == {"GET /a": 3}
+
+
+def test_without_a_name_they_are_counted_under_the_protocols() -> None:
+    world = server()
+    world.maps.series = {key(): value(3)}
+    world.read()
+    assert operations(world.read()) == {"HTTP": 3}
+    world.learn()
+    world.maps.series = {key(): value(4)}
+    assert operations(world.read()) == {"HTTP": 3, "GET /a": 1}
+
+
+def test_the_last_reading_waits_for_nothing() -> None:
+    world = server()
+    world.maps.series = {key(): value(3)}
+    assert operations(world.read(is_last=True)) == {"HTTP": 3}
+
+
+def test_series_without_an_edge_are_others() -> None:
+    world = server()
+    full = SeriesKey(0, Protocol.HTTP, 1, 0, key().end, Role.SERVER)
+    orphan = key(edge_id=77, signature=0)
+    world.maps.series = {full: value(3), orphan: value(4)}
+    world.read()
+    assert world.counted() == {"other": 7}
+
+
+def test_a_busy_process_gets_its_span_limit() -> None:
+    world = server()
+    world.maps.series = {key(signature=0): value(10**9)}
+    world.read()
+    per_second, keep_fraction = world.maps.limits[1]
+    assert per_second == 100
+    assert 0 < keep_fraction < 1e-2
+
+
+def test_who_ended_is_let_go_and_leaves_its_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(departures, "QUIET_S", 0.0)
+    world = server()
+    world.maps.series = {key(signature=0): value(3)}
+    world.read()
+    world.alive = False
+    # Not yet named when its process is let go: counted all the same.
+    world.maps.series = {key(signature=0): value(3), key(): value(2)}
+    snapshot = world.read()
+    assert world.maps.owners == {}
+    assert world.maps.series == {}
+    assert world.names.owners() == []
+    assert world.counting.series == 0
+    assert operations(snapshot) == {"HTTP": 5}
+    assert snapshot.services[0].instances == 0
+    assert world.counted() == {"shop": 5}
