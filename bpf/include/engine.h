@@ -344,8 +344,9 @@ static __noinline int dt_demote(struct dt_walk *w)
 	return 0;
 }
 
-/* Out of step: the rules were broken, or bytes were hidden. Open exchanges end as lost. */
-static __noinline int dt_desync(struct dt_walk *w, __u32 line)
+/* Out of step: the rules were broken, or bytes were hidden. Open exchanges end as lost, and the
+ * chunk in hand but for the bytes to keep, which may begin with a request. */
+static __noinline int dt_desync(struct dt_walk *w, __u32 line, __u32 keep)
 {
 	struct dt_conn *c = w->c;
 	__u32 waits = c->request.ordinal - c->completed;
@@ -364,7 +365,7 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line)
 	}
 	if (waits >= 1U << 31)
 		waits = 0;
-	dt_settle(c, line, waits, dt_open_bytes(c));
+	dt_settle(c, line, waits, dt_open_bytes(c) - keep);
 	dt_forget_flight(w);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
@@ -372,7 +373,7 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line)
 	c->request.phase = c->response.phase = DT_PHASE_LOST;
 	c->request.skip = c->response.skip = 0;
 	c->request.bytes = c->response.bytes = 0;
-	w->s->left = 0;
+	w->s->left = keep;
 	return 0;
 }
 
@@ -484,7 +485,7 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		m->phase = DT_REDIS_INLINE_REST;
 		return 0;
 	}
-	dt_desync(w, DT_LOST_UNPARSED);
+	dt_desync(w, DT_LOST_UNPARSED, 0);
 	return 1;
 }
 
@@ -516,7 +517,7 @@ static long dt_step(__u32 i, struct dt_walk *w)
 		if (dt_fill(s)) {
 			if (s->fault)
 				dt_note(DT_FAULT, 0, s->left);
-			dt_desync(w, DT_LOST_UNPARSED);
+			dt_desync(w, DT_LOST_UNPARSED, 0);
 			return 1;
 		}
 		if (w->is_request && c->protocol == DT_PROTOCOL_HTTP &&
@@ -539,7 +540,7 @@ static long dt_step(__u32 i, struct dt_walk *w)
 		before = s->pos;
 		if (c->protocol == DT_PROTOCOL_HTTP)
 			event = dt_http_run(m, s, w->f, w->is_request,
-					    c->flags & DT_CONN_TENTATIVE);
+					    c->flags & DT_CONN_TENTATIVE && !m->ordinal);
 		else if (w->is_request)
 			event = dt_redis_request_run(m, s);
 		else
@@ -621,7 +622,7 @@ __noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_s
 		if (s->left)
 			dt_turn(c, s->left, s->now, is_request);
 	} else if (s->left) {
-		dt_desync(&w, DT_LOST_STEPS);
+		dt_desync(&w, DT_LOST_STEPS, 0);
 	}
 	return 0;
 }
@@ -639,7 +640,7 @@ __noinline int dt_walk_blind(struct dt_conn *c, struct dt_flight *f, struct dt_s
 	if (m->skip >= bytes)
 		m->skip -= bytes;
 	else if (m->phase != DT_PHASE_LOST)
-		dt_desync(&w, DT_LOST_UNPARSED);
+		dt_desync(&w, DT_LOST_UNPARSED, s->left);
 	if (!m->skip && m->phase == DT_PHASE_BODY)
 		dt_event(&w, DT_MESSAGE_END);
 	return 0;
@@ -653,7 +654,7 @@ __noinline int dt_walk_end(struct dt_conn *c, struct dt_flight *f, struct dt_scr
 	if (!c || !f || !s)
 		return 0;
 	w.m = &c->response;
-	w.m->skip = 0;
+	dt_http_cut_off(w.m);
 	return dt_response_end(&w, DT_END_COMPLETE);
 }
 
@@ -700,6 +701,11 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 		if (c->turn_open)
 			dt_close_turn(c, s->now);
 		goto rest;
+	}
+	if (c->protocol == DT_PROTOCOL_HTTP) {
+		/* the phases stay */
+		dt_http_cut_off(request);
+		dt_http_cut_off(response);
 	}
 	/* a request that had said what it wants */
 	w.m = request;

@@ -295,6 +295,18 @@ static __always_inline void dt_http_enter(struct dt_walker *m, struct dt_flight 
 	m->phase = phase;
 }
 
+/* The connection ends: of a body that was announced, what came is what counts. */
+static __always_inline void dt_http_cut_off(struct dt_walker *m)
+{
+	if (m->phase == DT_PHASE_UNTIL_CLOSE)
+		m->body_bytes = ~0ULL - m->skip;
+	else if (m->phase == DT_PHASE_BODY)
+		m->body_bytes -= m->skip;
+	else if (m->phase == DT_HTTP_CHUNK_SIZE && m->skip > 2)
+		m->body_bytes -= m->skip - 2;
+	m->skip = 0;
+}
+
 /* The head is complete: what follows, for a request. */
 static __always_inline int dt_http_request_body(struct dt_walker *m)
 {

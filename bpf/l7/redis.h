@@ -26,7 +26,8 @@ enum dt_redis_phase {
 };
 
 enum dt_redis_flag {
-	DT_REDIS_NAMED = 1,    /* the command has been read */
+	DT_REDIS_NAMED = 1,    /* requests: the command has been read */
+	DT_REDIS_ATTRIBUTE = 1, /* responses: attributes, the value they belong to follows */
 	DT_REDIS_NEGATIVE = 2, /* the number being read */
 	DT_REDIS_DIGITS = 4,
 	DT_REDIS_INNER = 8,    /* not the reply's outermost value */
@@ -271,7 +272,10 @@ static __always_inline int dt_redis_response_end(struct dt_walker *m)
 static __always_inline int dt_redis_value_end(struct dt_walker *m, __u64 skip)
 {
 	m->left--;
-	m->flags |= DT_REDIS_INNER;
+	if (m->flags & DT_REDIS_ATTRIBUTE && m->left == 1)
+		m->flags &= ~(DT_REDIS_ATTRIBUTE | DT_REDIS_INNER);
+	else
+		m->flags |= DT_REDIS_INNER;
 	m->skip = skip;
 	if (m->left) {
 		m->phase = DT_REDIS_TYPE;
@@ -317,8 +321,9 @@ static __always_inline int dt_redis_counted(struct dt_walker *m, int pubsub)
 		m->at = 1;
 	m->left += n;
 	if (m->segment == '|') {
-		/* the value itself is still the outermost one */
 		m->left--;
+		if (outermost && n > 1)
+			m->flags |= DT_REDIS_ATTRIBUTE | DT_REDIS_INNER;
 		m->phase = DT_REDIS_TYPE;
 		return DT_GO_ON;
 	}
@@ -378,14 +383,12 @@ static __always_inline int dt_redis_error(struct dt_walker *m, struct dt_scratch
 	for (int i = 0; i < 8 && s->pos < s->end && m->number < 8; i++) {
 		__u8 c = dt_byte(s, s->pos);
 
-		if (c == '\r' || c == '\n') {
-			m->word <<= 8 * (8 - m->number);
-			m->number = 8;
-			break;
-		}
+		if (c == '\r' || c == '\n')
+			c = ' '; /* a bare code */
+		else
+			s->pos++;
 		m->word = m->word << 8 | c;
 		m->number++;
-		s->pos++;
 	}
 	if (m->number < 8)
 		return DT_GO_ON;
