@@ -148,9 +148,11 @@ class Watch:
         return found.number if found else 0
 
     def operations(self, *pids: int) -> Counter[bytes]:
-        """Exchanges by the first line of the head that named their operation."""
+        """Exchanges by the first two words of the head that named their operation."""
         names = {
-            (sample.protocol, sample.signature): sample.request_head.split(b"\r\n")[0]
+            (sample.protocol, sample.signature): b" ".join(
+                sample.request_head.split()[:2]
+            )
             for sample in self.records()
             if isinstance(sample, OperationSample)
         }
