@@ -11,7 +11,9 @@ What counts as truth, and why:
 - Redis: `calls()` is `INFO commandstats`, every command executed or refused, with INFO's own
   calls left out.
 - wrk: `requests` is the number of responses that its parser completed. What it had sent and
-  not yet got when its time was over is in nginx's count, and not in wrk's.
+  not yet got when its time was over is in nginx's count, and not in wrk's. When it cuts a
+  pipeline, nginx logs responses that it could not write any more, and never begins others
+  that it has read: for an exact count of pipelines there is `pipelined`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ __all__ = [
     "PythonService",
     "Redis",
     "WrkResult",
+    "pipelined",
     "program",
     "redis_benchmark",
     "wrk",
@@ -295,6 +298,15 @@ def wrk(
         read_errors=_number(r"Socket errors: .*read (\d+)", said),
         write_errors=_number(r"Socket errors: .*write (\d+)", said),
         timeouts=_number(r"Socket errors: .*timeout (\d+)", said),
+    )
+
+
+def pipelined(port: int, *, pipelines: int, depth: int, timeout_s: float = 60) -> None:
+    """Ask nginx for `pipelines` times `depth` pages, and get every one of them."""
+    script = APPS / "pipelined.py"
+    _run(
+        [sys.executable, script, str(port), str(pipelines), str(depth)],
+        timeout_s=timeout_s,
     )
 
 
