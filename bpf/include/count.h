@@ -135,10 +135,6 @@ static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk)
 	if (c->transport == DT_TRANSPORT_TCP) {
 		dt_address(sk, 1, key.address);
 		dt_address(sk, 0, fresh.local_address);
-		__builtin_memcpy(c->ends.peer_address, key.address, 16);
-		__builtin_memcpy(c->ends.local_address, fresh.local_address, 16);
-		c->ends.local_port = sk->__sk_common.skc_num;
-		c->ends.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
 		key.port = is_server ? sk->__sk_common.skc_num
 				     : bpf_ntohs(sk->__sk_common.skc_dport);
 	} else {

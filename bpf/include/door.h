@@ -20,11 +20,17 @@ static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u
 	c->opened_ns = bpf_ktime_get_ns();
 }
 
-/* First data sequence number of each direction. An active opener's SYN is among its bytes_acked. */
-static __always_inline void dt_first_seqs(struct dt_conn *c, struct sock *sk)
+/* What is known once a connection is established: its ends, and the first data sequence number of
+ * each direction. An active opener's SYN is among its bytes_acked. */
+static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp;
 
+	dt_address(sk, 0, c->ends.local_address);
+	dt_address(sk, 1, c->ends.peer_address);
+	c->ends.local_port = sk->__sk_common.skc_num;
+	c->ends.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	tp = sk->sk_protocol == DT_IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (!tp)
 		return;
 	c->tx_first_seq = tp->snd_una - (__u32)tp->bytes_acked + (c->role == DT_ROLE_CLIENT);
@@ -379,8 +385,8 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (!c) {
 			c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
-			if (c && sk->sk_protocol == DT_IPPROTO_TCP)
-				dt_first_seqs(c, sk);
+			if (c)
+				dt_established(c, sk);
 		}
 	} else if (dt_observe_unix && dt_is_unix(sk)) {
 		c = dt_unix_conn(sk, 0);
@@ -437,8 +443,8 @@ static __always_inline int dt_state(struct sock *sk, int old, int new)
 	} else if (new == DT_TCP_ESTABLISHED) {
 		c = old == DT_TCP_SYN_RECV ? dt_tcp_conn(sk, DT_ROLE_SERVER, 0)
 					   : bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c && sk->sk_protocol == DT_IPPROTO_TCP)
-			dt_first_seqs(c, sk);
+		if (c)
+			dt_established(c, sk);
 	} else if (new == DT_TCP_CLOSE && old == DT_TCP_SYN_SENT) {
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (c)

@@ -312,10 +312,14 @@ static __always_inline void dt_forget_flight(struct dt_walk *w)
 static __noinline int dt_demote(struct dt_walk *w)
 {
 	struct dt_conn *c = w->c;
-	__u64 request = c->request.bytes, response = c->response.bytes;
+	__u64 request, response = c->response.bytes;
 	__u64 open = dt_open_bytes(c) - w->s->left;
 	__u32 waits = c->request.ordinal - c->completed;
 	int confirmed = !(c->flags & DT_CONN_TENTATIVE);
+
+	if (!confirmed) /* what had come as responses waits for its requests in vain */
+		response = (c->role == DT_ROLE_CLIENT ? c->received_bytes : c->sent_bytes) -
+			   (w->is_request ? 0 : w->s->left);
 
 	dt_note(DT_DEMOTED, 1, 0);
 	if (confirmed && waits && waits < (1U << 31))
@@ -542,7 +546,8 @@ static long dt_step(__u32 i, struct dt_walk *w)
 			event = dt_http_run(m, s, w->f, w->is_request,
 					    c->flags & DT_CONN_TENTATIVE && !m->ordinal);
 		else if (w->is_request)
-			event = dt_redis_request_run(m, s);
+			event = dt_redis_request_run(
+				m, s, c->flags & DT_CONN_TENTATIVE && !m->ordinal);
 		else
 			event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
 		before = s->pos - before;

@@ -62,8 +62,7 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 		if (!c)
 			return 0;
 		dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, DT_CONN_MIDSTREAM);
-		if (sk->sk_protocol == DT_IPPROTO_TCP)
-			dt_first_seqs(c, sk);
+		dt_established(c, sk);
 	}
 	return 0;
 }

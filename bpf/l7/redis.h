@@ -181,7 +181,8 @@ static __always_inline int dt_redis_inline(struct dt_walker *m, struct dt_scratc
 	return DT_GO_ON;
 }
 
-static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_scratch *s)
+static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_scratch *s,
+						 int strict)
 {
 	__u8 c = dt_byte(s, s->pos);
 	int read;
@@ -197,6 +198,8 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 			s->pos++;
 			return DT_GO_ON;
 		}
+		if (strict)
+			return DT_BAD;
 		m->phase = DT_REDIS_INLINE;
 		return dt_redis_inline(m, s);
 	case DT_REDIS_ARGS:
@@ -429,7 +432,8 @@ enum dt_redis_run {
 	DT_REDIS_RUN = 4, /* see DT_HTTP_RUN */
 };
 
-__noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s)
+/* strict: the connection is not known to speak Redis, so a request must be an array. */
+__noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s, int strict)
 {
 	int event = DT_GO_ON;
 
@@ -437,7 +441,7 @@ __noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s)
 		return DT_BAD;
 	for (int i = 0; i < DT_REDIS_RUN; i++) {
 		dt_forget_values();
-		event = dt_redis_request_step(m, s);
+		event = dt_redis_request_step(m, s, strict);
 		if (event || m->skip || s->pos >= s->end)
 			break;
 	}
