@@ -518,7 +518,7 @@ def test_closed_within_the_answer(
             actor.pid,
             {
                 http(role, 0, End.CLOSED): Calls(1, len(get("/b")), 0),
-                http(role, 200, End.CLOSED): Calls(1, len(get("/a")), len(part), 0, 100),
+                http(role, 200, End.CLOSED): Calls(1, len(get("/a")), len(part), 0, 40),
             },
         )
         assert Call(role, HTTP) not in found(actor.pid)
