@@ -291,13 +291,14 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 		}
 		c->desyncs &= 0x7f;
 	}
-	c->protocol = guess;
-	if (guess == DT_PROTOCOL_UNKNOWN) {
+	dt_forget_values();
+	if (c->protocol != DT_PROTOCOL_UNDECIDED)
+		return 1; /* the other direction was faster */
+	if (guess == DT_PROTOCOL_UNKNOWN)
 		c->flags &= ~DT_CONN_MIDSTREAM;
-		return 1;
-	}
-	c->flags |= DT_CONN_TENTATIVE;
-	c->request.phase = c->response.phase = DT_PHASE_START;
+	else
+		c->flags |= DT_CONN_TENTATIVE;
+	c->protocol = guess;
 	return 1;
 }
 

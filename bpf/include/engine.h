@@ -374,7 +374,8 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line, __u32 keep)
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 	c->response.ordinal = c->completed = c->request.ordinal;
-	c->request.phase = c->response.phase = DT_PHASE_LOST;
+	c->request.phase = c->response.phase =
+		c->protocol == DT_PROTOCOL_UNDECIDED ? DT_PHASE_START : DT_PHASE_LOST;
 	c->request.skip = c->response.skip = 0;
 	c->request.bytes = c->response.bytes = 0;
 	w->s->left = keep;

@@ -223,7 +223,10 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 			return read ? DT_BAD : DT_GO_ON;
 		if (m->flags & DT_REDIS_NEGATIVE)
 			return DT_BAD;
-		if (m->flags & DT_REDIS_NAMED && !(m->flags & DT_REDIS_CLIENT)) {
+		if (m->flags & DT_REDIS_NAMED &&
+		    (!(m->flags & DT_REDIS_CLIENT) || !m->number ||
+		     m->number > DT_REDIS_MAX_COMMAND)) {
+			m->flags &= ~DT_REDIS_CLIENT;
 			dt_redis_argument_end(m, m->number + 2);
 			return DT_GO_ON;
 		}
