@@ -33,8 +33,6 @@ WITHOUT_TEST: Final = {
 
 # Parts that only mean something together: the test of the whole is theirs.
 TESTED_WITH: Final = {
-    "cli/logs.py": "cli/test_run.py",
-    "counting.py": "test_pipeline.py",
     "demo/servers.py": "demo/test_stack.py",
     "demo/services/orders.py": "demo/test_stack.py",
     "demo/services/shop.py": "demo/test_stack.py",
@@ -43,11 +41,6 @@ TESTED_WITH: Final = {
     "export/otlp_sender.py": "export/test_otlp.py",
     "kernel/libbpf.py": "kernel/test_features.py",
     "kernel/session.py": "test_pipeline.py",
-    "outlets.py": "test_pipeline.py",
-    "reporting.py": "test_pipeline.py",
-    "status.py": "test_pipeline.py",
-    "tracing.py": "test_pipeline.py",
-    "usage_metrics.py": "test_pipeline.py",
 }
 
 
