@@ -33,7 +33,7 @@ static __always_inline void dt_settle(struct dt_conn *c, __u32 line, __u64 excha
 static __always_inline __u64 dt_wake(void)
 {
 	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > (256 << 10) ? BPF_RB_FORCE_WAKEUP
-									   : BPF_RB_NO_WAKEUP;
+									    : BPF_RB_NO_WAKEUP;
 }
 
 static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)

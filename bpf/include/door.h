@@ -36,6 +36,19 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 	c->tx_first_seq = tp->snd_una - (__u32)tp->bytes_acked + (c->role == DT_ROLE_CLIENT);
 	c->rx_first_seq = tp->rcv_nxt - (__u32)tp->bytes_received;
 	c->flags |= DT_CONN_FIRST_SEQS;
+	if (c->flags & DT_CONN_MIDSTREAM) {
+		c->sent_before = tp->bytes_acked - (c->role == DT_ROLE_CLIENT) +
+				 (__u32)(tp->write_seq - tp->snd_una) - c->sent_bytes;
+		c->received_before = tp->bytes_received - (__u32)(tp->rcv_nxt - tp->copied_seq) -
+				     c->received_bytes;
+	}
+}
+
+/* Where a direction's stream has come to, the chunk in hand included. */
+static __always_inline __u64 dt_offset(const struct dt_conn *c, int is_send)
+{
+	return is_send ? c->sent_bytes + c->sent_blind + c->sent_before
+		       : c->received_bytes + c->received_blind + c->received_before;
 }
 
 /* The role on a connection that is older than the agent: its port was found listening or not. */
@@ -133,7 +146,8 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 	return c;
 }
 
-static __always_inline struct dt_flight *dt_flight_of(struct dt_conn *c, struct sock *sk, int create)
+static __always_inline struct dt_flight *dt_flight_of(struct dt_conn *c, struct sock *sk,
+						      int create)
 {
 	__u64 cookie;
 
@@ -150,7 +164,8 @@ static __always_inline struct dt_flight *dt_flight_of(struct dt_conn *c, struct 
 
 /* Does the system call's descriptor belong to this socket? io_uring completes requests on the way
  * out of other calls, whose arguments are about something else. */
-static __always_inline int dt_descriptor_is(struct task_struct *t, unsigned long fd, struct sock *sk)
+static __always_inline int dt_descriptor_is(struct task_struct *t, unsigned long fd,
+					    struct sock *sk)
 {
 	struct file **table = BPF_CORE_READ(t, files, fdt, fd);
 	struct file *file = 0;
@@ -247,9 +262,8 @@ static __always_inline __u32 dt_blind(struct dt_conn *c, struct sock *sk, int is
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	gap = is_send ? tp->write_seq - c->tx_first_seq - (__u32)(c->sent_bytes + c->sent_blind)
-		      : tp->copied_seq - c->rx_first_seq -
-				(__u32)(c->received_bytes + c->received_blind);
+	gap = (is_send ? tp->write_seq - c->tx_first_seq : tp->copied_seq - c->rx_first_seq) -
+	      (__u32)dt_offset(c, is_send);
 	if (!gap || gap >= 1U << 31)
 		return 0;
 	if (gap == 1 && sk->sk_shutdown)
@@ -330,9 +344,7 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 	s->pos = s->end = 0;
 	s->fault = 0;
 	s->opaque = 0;
-	s->offset = (is_send ? c->sent_bytes + c->sent_blind
-			     : c->received_bytes + c->received_blind) -
-		    bytes;
+	s->offset = dt_offset(c, is_send) - bytes;
 	if ((flags & DT_MSG_TRUNC && !is_send) || dt_locate(s, c, sk)) {
 		s->opaque = 1;
 		dt_note(DT_OPAQUE, 0, bytes);
@@ -344,8 +356,15 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 		c->protocol = DT_PROTOCOL_UNKNOWN;
 		return dt_turn(c, bytes, s->now, is_request);
 	}
-	if (gap)
+	if (gap) {
 		dt_walk_blind(c, f, s, is_request, gap);
+		if (c->protocol == DT_PROTOCOL_UNKNOWN)
+			return dt_turn(c, s->left, s->now, is_request);
+		if (c->protocol == DT_PROTOCOL_UNDECIDED) {
+			dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
+			return 0;
+		}
+	}
 	return dt_walk_chunk(c, f, s, is_request);
 }
 
@@ -386,8 +405,14 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (!c) {
 			c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
-			if (c)
+			if (c) {
 				dt_established(c, sk);
+				/* the chunk in hand comes on top */
+				if (is_send)
+					c->sent_before -= ret;
+				else
+					c->received_before -= ret;
+			}
 		}
 	} else if (dt_observe_unix && dt_is_unix(sk)) {
 		c = dt_unix_conn(sk, 0);
@@ -446,7 +471,7 @@ static __always_inline int dt_state(struct sock *sk, int old, int new)
 					   : bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (c)
 			dt_established(c, sk);
-	} else if (new == DT_TCP_CLOSE && old == DT_TCP_SYN_SENT) {
+	} else if (new == DT_TCP_CLOSE &&old == DT_TCP_SYN_SENT) {
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (c)
 			dt_connect_failed(c, sk);
@@ -462,19 +487,18 @@ static __always_inline void dt_compare_with_tcp(struct dt_conn *c, struct sock *
 	__u64 acked, sent;
 	__u32 received;
 
-	if (!tp || (c->flags & (DT_CONN_FIRST_SEQS | DT_CONN_ULP | DT_CONN_MIDSTREAM)) !=
-			   DT_CONN_FIRST_SEQS)
+	if (!tp || (c->flags & (DT_CONN_FIRST_SEQS | DT_CONN_ULP)) != DT_CONN_FIRST_SEQS)
 		return;
 	if (tp->inet_conn.icsk_ulp_ops)
 		return;
 	/* bytes_acked counts a SYN and a FIN, copied_seq a FIN: one more is none more */
 	acked = tp->bytes_acked - (c->role == DT_ROLE_CLIENT);
-	sent = c->sent_bytes + c->sent_blind;
+	sent = dt_offset(c, 1);
 	if ((__s64)(acked - sent) > 1) {
 		dt_note(DT_BLIND, 0, acked - sent);
 		c->sent_blind += acked - sent;
 	}
-	received = tp->copied_seq - c->rx_first_seq - (__u32)(c->received_bytes + c->received_blind);
+	received = tp->copied_seq - c->rx_first_seq - (__u32)dt_offset(c, 0);
 	if (received > 1 && received < 1U << 31) {
 		dt_note(DT_BLIND, 0, received);
 		c->received_blind += received;

@@ -374,8 +374,8 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line, __u32 keep)
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 	c->response.ordinal = c->completed = c->request.ordinal;
-	c->request.phase = c->response.phase =
-		c->protocol == DT_PROTOCOL_UNDECIDED ? DT_PHASE_START : DT_PHASE_LOST;
+	c->request.phase = c->response.phase = c->protocol == DT_PROTOCOL_UNDECIDED ? DT_PHASE_START
+										    : DT_PHASE_LOST;
 	c->request.skip = c->response.skip = 0;
 	c->request.bytes = c->response.bytes = 0;
 	w->s->left = keep;
@@ -547,8 +547,8 @@ static long dt_step(__u32 i, struct dt_walk *w)
 			event = dt_http_run(m, s, w->f, w->is_request,
 					    c->flags & DT_CONN_TENTATIVE && !m->ordinal);
 		else if (w->is_request)
-			event = dt_redis_request_run(
-				m, s, c->flags & DT_CONN_TENTATIVE && !m->ordinal);
+			event = dt_redis_request_run(m, s,
+						     c->flags & DT_CONN_TENTATIVE && !m->ordinal);
 		else
 			event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
 		before = s->pos - before;
@@ -573,12 +573,12 @@ static __always_inline __u8 dt_guess(const struct dt_scratch *s, int is_request)
 	__u8 c = dt_byte(s, s->pos);
 
 	if (is_request)
-		return dt_redis_is_request(c)	? DT_PROTOCOL_REDIS
+		return dt_redis_is_request(c) ? DT_PROTOCOL_REDIS
 		       : c >= 'A' && c <= 'Z' ? DT_PROTOCOL_HTTP
-						: DT_PROTOCOL_UNKNOWN;
-	return c == 'H'			    ? DT_PROTOCOL_HTTP
+					      : DT_PROTOCOL_UNKNOWN;
+	return c == 'H'			 ? DT_PROTOCOL_HTTP
 	       : dt_redis_is_response(c) ? DT_PROTOCOL_REDIS
-					    : DT_PROTOCOL_UNKNOWN;
+					 : DT_PROTOCOL_UNKNOWN;
 }
 
 /* A chunk of a connection that is out of step: does a request begin here? */
@@ -716,10 +716,10 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 	/* a request that had said what it wants */
 	w.m = request;
 	w.is_request = 1;
-	if (request->bytes && (c->protocol == DT_PROTOCOL_HTTP
-				       ? request->phase == DT_PHASE_BODY ||
-						 request->phase > DT_HTTP_PATH
-				       : request->flags & DT_REDIS_NAMED) &&
+	if (request->bytes &&
+	    (c->protocol == DT_PROTOCOL_HTTP
+		     ? request->phase == DT_PHASE_BODY || request->phase > DT_HTTP_PATH
+		     : request->flags & DT_REDIS_NAMED) &&
 	    request->phase != DT_PHASE_START && request->phase != DT_PHASE_LOST)
 		dt_request_end(&w);
 	w.m = response;

@@ -69,8 +69,9 @@ enum dt_limit {
 	DT_DURATION_BUCKETS = 15,
 	DT_SIZE_BOUNDS = 10,
 	DT_SIZE_BUCKETS = 11,
-	DT_HEAD_BYTES = 256,  /* of a request's head kept for its span and its name */
-	DT_TRACE_BYTES = 72,  /* of the header line that carries the trace context: a traceparent is 68 */
+	DT_HEAD_BYTES = 256, /* of a request's head kept for its span and its name */
+	DT_TRACE_BYTES =
+		72, /* of the header line that carries the trace context: a traceparent is 68 */
 	DT_COMM_BYTES = 16,
 };
 
@@ -92,14 +93,14 @@ struct dt_owner {
 /* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below and cause are written by
  * user space, the rest by the kernel. */
 struct dt_owner_limit {
-	__u64 window_ns;	 /* start of the current second */
-	__u32 window_spans;	 /* spans emitted in it, by hash */
-	__u32 window_errors;	 /* spans emitted in it, because of an error or slowness */
-	__u32 budget;		 /* spans a second; 0: the default */
-	__u32 drop_below;	 /* by hash: upper 32 bits of the identity's hash; 0: keep all */
-	__u32 operations;	 /* distinct operations seen */
-	__u32 edges;		 /* distinct edges seen */
-	__u32 cause;		 /* enum dt_cause_method, written by user space */
+	__u64 window_ns;     /* start of the current second */
+	__u32 window_spans;  /* spans emitted in it, by hash */
+	__u32 window_errors; /* spans emitted in it, because of an error or slowness */
+	__u32 budget;	     /* spans a second; 0: the default */
+	__u32 drop_below;    /* by hash: upper 32 bits of the identity's hash; 0: keep all */
+	__u32 operations;    /* distinct operations seen */
+	__u32 edges;	     /* distinct edges seen */
+	__u32 cause;	     /* enum dt_cause_method, written by user space */
 	__u32 pad;
 };
 
@@ -162,18 +163,18 @@ enum dt_ledger_line {
 	DT_SEEN = 0,	/* bytes: read or written on observed sockets; exchanges: requests opened */
 	DT_COUNTED = 1, /* in a series (or series_overflow) */
 	/* not lost, beside the balance */
-	DT_OVERFLOW_SERIES = 2,	  /* counted in series_overflow: the map was full */
-	DT_OVERFLOW_EDGES = 3,	  /* counted under an overflow edge */
+	DT_OVERFLOW_SERIES = 2,	    /* counted in series_overflow: the map was full */
+	DT_OVERFLOW_EDGES = 3,	    /* counted under an overflow edge */
 	DT_OVERFLOW_OPERATIONS = 4, /* counted under DT_SIGNATURE_OVERFLOW */
-	DT_SPANS_BUDGET = 5,	  /* exchanges with no span: over the budget */
-	DT_SPANS_RING_FULL = 6,	  /* exchanges with no span: the ring was full */
-	DT_SAMPLES_RING_FULL = 7, /* operations not yet named: the ring was full */
-	DT_AMBIGUOUS_CAUSE = 8,	  /* client requests with more than one possible cause */
-	DT_BLIND = 9,		  /* bytes that TCP counted and the doors did not see */
-	DT_NOT_OBSERVED = 10,	  /* bytes on sockets out of scope: datagrams, netlink, kernel, own */
-	DT_OPAQUE = 11,		  /* bytes without a readable buffer (sendfile, splice, io_uring) */
-	DT_FAULT = 12,		  /* bytes whose buffer was not resident */
-	DT_DEMOTED = 13,	  /* connections that turned out not to speak the protocol taken */
+	DT_SPANS_BUDGET = 5,	    /* exchanges with no span: over the budget */
+	DT_SPANS_RING_FULL = 6,	    /* exchanges with no span: the ring was full */
+	DT_SAMPLES_RING_FULL = 7,   /* operations not yet named: the ring was full */
+	DT_AMBIGUOUS_CAUSE = 8,	    /* client requests with more than one possible cause */
+	DT_BLIND = 9,		    /* bytes that TCP counted and the doors did not see */
+	DT_NOT_OBSERVED = 10, /* bytes on sockets out of scope: datagrams, netlink, kernel, own */
+	DT_OPAQUE = 11,	      /* bytes without a readable buffer (sendfile, splice, io_uring) */
+	DT_FAULT = 12,	      /* bytes whose buffer was not resident */
+	DT_DEMOTED = 13,      /* connections that turned out not to speak the protocol taken */
 	/* lost: parts of the balance */
 	DT_LOST_FIRST = 16,
 	DT_LOST_STATE = 16,	 /* no memory for the connection's state */
@@ -234,7 +235,7 @@ struct dt_exchange_record {
 	__u16 head_bytes;
 	__u8 trace_bytes;
 	__u8 cause_trace_bytes;
-	__u8 kept;	  /* enum dt_kept */
+	__u8 kept; /* enum dt_kept */
 	__u8 transport;
 	__u8 cause_found; /* 0 none, 1 thread, 2 ambiguous */
 	__u8 cause_role_pad;

@@ -63,6 +63,9 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 			return 0;
 		dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, DT_CONN_MIDSTREAM);
 		dt_established(c, sk);
+	} else if (dt_observe_unix && dt_is_unix(sk) &&
+		   sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
+		dt_unix_conn(sk, DT_CONN_MIDSTREAM);
 	}
 	return 0;
 }

@@ -47,9 +47,9 @@ static __always_inline __u8 dt_keep(const struct dt_conn *c, const struct dt_ser
 {
 	__u32 id = c->owner_id, budget;
 	struct dt_owner_limit *limit = bpf_map_lookup_elem(&owner_limits, &id);
-	__u8 why = dt_is_error(key, c->role)	 ? DT_KEPT_ERROR
-		   : duration >= dt_slow_ns ? DT_KEPT_SLOW
-					    : DT_KEPT_HASH;
+	__u8 why = dt_is_error(key, c->role) ? DT_KEPT_ERROR
+		   : duration >= dt_slow_ns  ? DT_KEPT_SLOW
+					     : DT_KEPT_HASH;
 
 	if (!limit)
 		return 0;
@@ -77,7 +77,8 @@ over:
 }
 
 /* Sends an exchange up. f: 0 where there is none. */
-__noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_exchange *x, int kept)
+__noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_exchange *x,
+		       int kept)
 {
 	const struct dt_request *q;
 	const struct dt_response *p;
@@ -136,8 +137,8 @@ static __always_inline void dt_offer_span(struct dt_conn *c, struct dt_flight *f
 	__u8 kept;
 
 	dt_wire_of(&wire, c, q->offset);
-	kept = dt_keep(c, &x->key, &wire,
-		       p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0, p->last_ns);
+	kept = dt_keep(c, &x->key, &wire, p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0,
+		       p->last_ns);
 	if (kept)
 		dt_span(c, f, x, kept);
 }

@@ -40,7 +40,7 @@ struct dt_walker {
 	__u64 first_ns;	  /* when that came */
 	__u64 last_ns;	  /* when its newest byte came */
 	__u64 hash;
-	__u64 word;    /* the last eight bytes of a token */
+	__u64 word; /* the last eight bytes of a token */
 	union {
 		__u64 number; /* being read */
 		__u64 base;   /* HTTP: the hash before the current path segment */
@@ -82,11 +82,13 @@ struct dt_conn {
 	__u64 received_bytes;
 	__u64 sent_blind; /* counted by TCP, not seen by a door */
 	__u64 received_blind;
+	__u64 sent_before; /* the agent was there */
+	__u64 received_before;
 	__u64 settled_bytes; /* of both, in a series or in a line of the ledger */
 	__u64 turn_start_ns;
-	__u64 turn_bytes; /* of the open turn's request, not yet settled */
-	__u64 batch;	  /* sendmmsg/recvmmsg: the vector last seen ... */
-	__u32 batch_next; /* ... its next entry ... */
+	__u64 turn_bytes;  /* of the open turn's request, not yet settled */
+	__u64 batch;	   /* sendmmsg/recvmmsg: the vector last seen ... */
+	__u32 batch_next;  /* ... its next entry ... */
 	__u32 batch_bytes; /* ... and what the entry before it carried */
 	__u32 owner_tgid;
 	__u32 owner_id;

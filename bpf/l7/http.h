@@ -63,12 +63,8 @@ enum dt_http_class {
 };
 
 static const __u8 dt_http_classes[256] = {
-	[0 ... ' '] = DT_CLASS_END,
-	['?'] = DT_CLASS_END,
-	['#'] = DT_CLASS_END,
-	['/'] = DT_CLASS_SLASH,
-	['v'] = DT_CLASS_V,
-	['0' ... '9'] = DT_CLASS_DIGIT,
+	[0 ... ' '] = DT_CLASS_END, ['?'] = DT_CLASS_END, ['#'] = DT_CLASS_END,
+	['/'] = DT_CLASS_SLASH,	    ['v'] = DT_CLASS_V,	  ['0' ... '9'] = DT_CLASS_DIGIT,
 };
 
 /* Not 32 bytes long: clang would put it into a section of its own. */
@@ -86,24 +82,24 @@ static const __u8 dt_http_segments[8][8] = {
 static __always_inline int dt_http_known_method(__u64 word)
 {
 	switch (word) {
-	case 0x474554ULL:	   /* GET */
-	case 0x505554ULL:	   /* PUT */
-	case 0x504f5354ULL:	   /* POST */
-	case 0x48454144ULL:	   /* HEAD */
-	case 0x434f5059ULL:	   /* COPY */
-	case 0x4d4f5645ULL:	   /* MOVE */
-	case 0x4c4f434bULL:	   /* LOCK */
-	case 0x5041544348ULL:	   /* PATCH */
-	case 0x5452414345ULL:	   /* TRACE */
-	case 0x4d4b434f4cULL:	   /* MKCOL */
-	case 0x5055524745ULL:	   /* PURGE */
-	case 0x5155455259ULL:	   /* QUERY */
-	case 0x44454c455445ULL:	   /* DELETE */
-	case 0x534541524348ULL:	   /* SEARCH */
-	case 0x5245504f5254ULL:	   /* REPORT */
-	case 0x554e4c4f434bULL:	   /* UNLOCK */
-	case 0x4f5054494f4e53ULL: /* OPTIONS */
-	case 0x434f4e4e454354ULL:  /* CONNECT */
+	case 0x474554ULL:	    /* GET */
+	case 0x505554ULL:	    /* PUT */
+	case 0x504f5354ULL:	    /* POST */
+	case 0x48454144ULL:	    /* HEAD */
+	case 0x434f5059ULL:	    /* COPY */
+	case 0x4d4f5645ULL:	    /* MOVE */
+	case 0x4c4f434bULL:	    /* LOCK */
+	case 0x5041544348ULL:	    /* PATCH */
+	case 0x5452414345ULL:	    /* TRACE */
+	case 0x4d4b434f4cULL:	    /* MKCOL */
+	case 0x5055524745ULL:	    /* PURGE */
+	case 0x5155455259ULL:	    /* QUERY */
+	case 0x44454c455445ULL:	    /* DELETE */
+	case 0x534541524348ULL:	    /* SEARCH */
+	case 0x5245504f5254ULL:	    /* REPORT */
+	case 0x554e4c4f434bULL:	    /* UNLOCK */
+	case 0x4f5054494f4e53ULL:   /* OPTIONS */
+	case 0x434f4e4e454354ULL:   /* CONNECT */
 	case 0x50524f5046494e44ULL: /* PROPFIND */
 		return 1;
 	}
@@ -192,8 +188,8 @@ static __always_inline int dt_http_status(struct dt_walker *m, struct dt_scratch
 		__u8 a = (__u8)(word >> 8) - '0', b = (__u8)(word >> 16) - '0',
 		     d = (__u8)(word >> 24) - '0';
 
-		if ((dt_word(s, s->pos) & (~0ULL >> 8)) != version || (__u8)word != ' ' ||
-		    a < 1 || a > 9 || b > 9 || d > 9)
+		if ((dt_word(s, s->pos) & (~0ULL >> 8)) != version || (__u8)word != ' ' || a < 1 ||
+		    a > 9 || b > 9 || d > 9)
 			return DT_BAD;
 		m->outcome = a * 100 + b * 10 + d;
 		s->pos += 12;
@@ -257,15 +253,18 @@ static __always_inline int dt_http_header(const __u64 *name, int is_request)
 			return DT_HTTP_TRACE;
 		break;
 	case 'b':
-		if (is_request && dt_http_is(first, DT_BYTES8('b', '3', ':', 0, 0, 0, 0, 0), ~0ULL >> 40))
+		if (is_request &&
+		    dt_http_is(first, DT_BYTES8('b', '3', ':', 0, 0, 0, 0, 0), ~0ULL >> 40))
 			return DT_HTTP_TRACE;
 		break;
 	case 's':
-		if (is_request && dt_http_is(first, DT_BYTES8('s', 'w', '8', ':', 0, 0, 0, 0), ~0ULL >> 32))
+		if (is_request &&
+		    dt_http_is(first, DT_BYTES8('s', 'w', '8', ':', 0, 0, 0, 0), ~0ULL >> 32))
 			return DT_HTTP_TRACE;
 		break;
 	case 'e':
-		if (is_request && dt_http_is(first, DT_BYTES8('e', 'x', 'p', 'e', 'c', 't', ':', 0), ~0ULL >> 8))
+		if (is_request &&
+		    dt_http_is(first, DT_BYTES8('e', 'x', 'p', 'e', 'c', 't', ':', 0), ~0ULL >> 8))
 			return DT_HTTP_FIRST_LINE; /* stands for: expects */
 		break;
 	}
@@ -344,8 +343,8 @@ static __always_inline int dt_http_response_body(struct dt_walker *m, __u32 tag)
 		m->body_bytes = 0;
 		return DT_MESSAGE_END;
 	}
-	if (m->flags & DT_HTTP_CHUNKED || (m->flags & DT_HTTP_HAS_LENGTH &&
-					   !(m->flags & DT_HTTP_HAS_CODING)))
+	if (m->flags & DT_HTTP_CHUNKED ||
+	    (m->flags & DT_HTTP_HAS_LENGTH && !(m->flags & DT_HTTP_HAS_CODING)))
 		return dt_http_request_body(m);
 	m->body_bytes = 0;
 	m->phase = DT_PHASE_UNTIL_CLOSE;
@@ -548,7 +547,8 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		}
 		if (is_request && s->end - s->pos >= 4 &&
 		    (__u32)dt_word(s, s->pos) == DT_BYTES8('G', 'E', 'T', ' ', 0, 0, 0, 0)) {
-			m->hash = dt_hash(dt_hash(dt_hash(dt_hash(DT_HASH_START, 'G'), 'E'), 'T'), ' ');
+			m->hash = dt_hash(dt_hash(dt_hash(dt_hash(DT_HASH_START, 'G'), 'E'), 'T'),
+					  ' ');
 			m->base = m->hash;
 			m->at = 3;
 			m->phase = DT_HTTP_PATH;

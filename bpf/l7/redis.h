@@ -26,9 +26,9 @@ enum dt_redis_phase {
 };
 
 enum dt_redis_flag {
-	DT_REDIS_NAMED = 1,    /* requests: the command has been read */
+	DT_REDIS_NAMED = 1,	/* requests: the command has been read */
 	DT_REDIS_ATTRIBUTE = 1, /* responses: attributes, the value they belong to follows */
-	DT_REDIS_NEGATIVE = 2, /* the number being read */
+	DT_REDIS_NEGATIVE = 2,	/* the number being read */
 	DT_REDIS_DIGITS = 4,
 	DT_REDIS_INNER = 8,    /* not the reply's outermost value */
 	DT_REDIS_NO_CALL = 16, /* this message belongs to no call */
@@ -50,8 +50,21 @@ static __always_inline int dt_redis_is_request(__u8 c)
 static __always_inline int dt_redis_is_response(__u8 c)
 {
 	switch (c) {
-	case '+': case '-': case ':': case '$': case '*': case '_': case '#': case ',':
-	case '(': case '!': case '=': case '%': case '~': case '>': case '|':
+	case '+':
+	case '-':
+	case ':':
+	case '$':
+	case '*':
+	case '_':
+	case '#':
+	case ',':
+	case '(':
+	case '!':
+	case '=':
+	case '%':
+	case '~':
+	case '>':
+	case '|':
 		return 1;
 	}
 	return 0;
@@ -59,7 +72,7 @@ static __always_inline int dt_redis_is_response(__u8 c)
 
 static __always_inline void dt_redis_command_end(struct dt_walker *m)
 {
-	switch (m->word) { /* the last eight bytes of the word, the last one lowest */
+	switch (m->word) {	    /* the last eight bytes of the word, the last one lowest */
 	case 0x5542534352494245ULL: /* (UN|P|S|...)SUBSCRIBE */
 		m->flags |= DT_REDIS_NO_CALL;
 		break;
@@ -223,9 +236,8 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 			return read ? DT_BAD : DT_GO_ON;
 		if (m->flags & DT_REDIS_NEGATIVE)
 			return DT_BAD;
-		if (m->flags & DT_REDIS_NAMED &&
-		    (!(m->flags & DT_REDIS_CLIENT) || !m->number ||
-		     m->number > DT_REDIS_MAX_COMMAND)) {
+		if (m->flags & DT_REDIS_NAMED && (!(m->flags & DT_REDIS_CLIENT) || !m->number ||
+						  m->number > DT_REDIS_MAX_COMMAND)) {
 			m->flags &= ~DT_REDIS_CLIENT;
 			dt_redis_argument_end(m, m->number + 2);
 			return DT_GO_ON;
@@ -248,23 +260,38 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 static __always_inline __u16 dt_redis_outcome(__u64 word)
 {
 	switch (word >> 32) {
-	case 0x45525220: return DT_REDIS_ERR;	       /* "ERR " */
-	case 0x57524f4e: /* WRON, GPASS or GTYPE */
+	case 0x45525220:
+		return DT_REDIS_ERR; /* "ERR " */
+	case 0x57524f4e:	     /* WRON, GPASS or GTYPE */
 		return (__u32)word == 0x47504153 ? DT_REDIS_WRONGPASS : DT_REDIS_WRONGTYPE;
-	case 0x4d4f5645: return DT_REDIS_MOVED;
-	case 0x41534b20: return DT_REDIS_ASK;
-	case 0x4e4f4155: return DT_REDIS_NOAUTH;
-	case 0x4e4f5045: return DT_REDIS_NOPERM;
-	case 0x4f4f4d20: return DT_REDIS_OOM;
-	case 0x42555359: return DT_REDIS_BUSY;
-	case 0x4c4f4144: return DT_REDIS_LOADING;
-	case 0x4e4f5343: return DT_REDIS_NOSCRIPT;
-	case 0x45584543: return DT_REDIS_EXECABORT;
-	case 0x52454144: return DT_REDIS_READONLY;
-	case 0x4d495343: return DT_REDIS_MISCONF;
-	case 0x434c5553: return DT_REDIS_CLUSTERDOWN;
-	case 0x54525941: return DT_REDIS_TRYAGAIN;
-	case 0x4d415354: return DT_REDIS_MASTERDOWN;
+	case 0x4d4f5645:
+		return DT_REDIS_MOVED;
+	case 0x41534b20:
+		return DT_REDIS_ASK;
+	case 0x4e4f4155:
+		return DT_REDIS_NOAUTH;
+	case 0x4e4f5045:
+		return DT_REDIS_NOPERM;
+	case 0x4f4f4d20:
+		return DT_REDIS_OOM;
+	case 0x42555359:
+		return DT_REDIS_BUSY;
+	case 0x4c4f4144:
+		return DT_REDIS_LOADING;
+	case 0x4e4f5343:
+		return DT_REDIS_NOSCRIPT;
+	case 0x45584543:
+		return DT_REDIS_EXECABORT;
+	case 0x52454144:
+		return DT_REDIS_READONLY;
+	case 0x4d495343:
+		return DT_REDIS_MISCONF;
+	case 0x434c5553:
+		return DT_REDIS_CLUSTERDOWN;
+	case 0x54525941:
+		return DT_REDIS_TRYAGAIN;
+	case 0x4d415354:
+		return DT_REDIS_MASTERDOWN;
 	}
 	return DT_REDIS_OTHER;
 }
@@ -300,7 +327,9 @@ static __always_inline int dt_redis_counted(struct dt_walker *m, int pubsub)
 	int outermost = !(m->flags & DT_REDIS_INNER);
 
 	switch (m->segment) { /* the value's type */
-	case '$': case '!': case '=':
+	case '$':
+	case '!':
+	case '=':
 		if (m->flags & DT_REDIS_NEGATIVE)
 			return dt_redis_value_end(m, 0);
 		if (m->segment == '!' && outermost)
@@ -367,7 +396,12 @@ static __always_inline int dt_redis_type(struct dt_walker *m, struct dt_scratch 
 		m->number = 0;
 		m->phase = DT_REDIS_ERROR;
 		return DT_GO_ON;
-	case '+': case ':': case '_': case '#': case ',': case '(':
+	case '+':
+	case ':':
+	case '_':
+	case '#':
+	case ',':
+	case '(':
 		m->at = 2;
 		m->phase = DT_REDIS_LINE;
 		return DT_GO_ON;
@@ -377,7 +411,13 @@ static __always_inline int dt_redis_type(struct dt_walker *m, struct dt_scratch 
 		m->flags |= DT_REDIS_NO_CALL;
 		dt_redis_expect_number(m, DT_REDIS_COUNT);
 		return DT_GO_ON;
-	case '$': case '!': case '=': case '*': case '~': case '%': case '|':
+	case '$':
+	case '!':
+	case '=':
+	case '*':
+	case '~':
+	case '%':
+	case '|':
 		dt_redis_expect_number(m, DT_REDIS_COUNT);
 		return DT_GO_ON;
 	}
