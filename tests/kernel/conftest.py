@@ -78,9 +78,7 @@ def watch(_shared: _Shared) -> Iterator[Watch]:
         raise
 
 
-@pytest.fixture
-def watching() -> Watching:
-    """Gives kernel sides with settings of their own."""
+def _watching() -> Watching:
     _need_kernel()
 
     @contextmanager
@@ -94,6 +92,18 @@ def watching() -> Watching:
             kernel.close()
 
     return opened
+
+
+@pytest.fixture
+def watching() -> Watching:
+    """Gives kernel sides with settings of their own."""
+    return _watching()
+
+
+@pytest.fixture(scope="module")
+def module_watching() -> Watching:
+    """The same for a module's own fixtures."""
+    return _watching()
 
 
 @pytest.fixture
