@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from tests.process import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "deetune_otel", "demo"]
 FRONT = ("customers", "nginx", "http")
@@ -30,7 +36,18 @@ EDGES = {
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[str, Any]:
+def place() -> Iterator[Path]:
+    """Where the demos of this module have their folders.
+
+    Short, for a socket's path has 107 bytes, and open to unprivileged servers.
+    """
+    with TemporaryDirectory(prefix="dt-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def seen(place: Path) -> dict[str, Any]:
     """What --json says of ten seconds."""
     done = subprocess.run(
         [*COMMAND, "--for", "10", "--json"],
@@ -38,10 +55,11 @@ def seen() -> dict[str, Any]:
         text=True,
         timeout=55,
         check=False,
+        env=at(place),
     )
     assert done.returncode == 0, done.stderr
     assert "Everything that the demo started has ended." in done.stderr
-    assert shop_programs() == []
+    assert left_at(place) == []
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -113,8 +131,10 @@ def test_the_ledger_balances(seen: dict[str, Any]) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
-    with subprocess.Popen([*COMMAND, "--no-table"], stdout=subprocess.PIPE) as demo:
+def test_a_signal_ends_it_in_order(number: signal.Signals, place: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--no-table"], stdout=subprocess.PIPE, env=at(place)
+    ) as demo:
         try:
             output = iter(demo.stdout or ())
             assert any(b"customers -> nginx (http)" in line for line in output)
@@ -125,12 +145,12 @@ def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
             demo.kill()
     assert b"The ledger balances" in rest
     assert rest.endswith(b"Everything that the demo started has ended.\n")
-    assert shop_programs() == []
+    assert left_at(place) == []
 
 
 @pytest.mark.e2e
-def test_a_signal_while_it_starts_ends_it_too() -> None:
-    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE) as demo:
+def test_a_signal_while_it_starts_ends_it_too(place: Path) -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, env=at(place)) as demo:
         try:
             output = iter(demo.stdout or ())
             assert any(b"starting postgres" in line for line in output)
@@ -140,18 +160,21 @@ def test_a_signal_while_it_starts_ends_it_too() -> None:
         finally:
             demo.kill()
     assert rest.endswith(b"Everything that the demo started has ended.\n")
-    assert shop_programs() == []
+    assert left_at(place) == []
 
 
 @pytest.mark.e2e
-def test_kill_9_leaves_no_program_behind() -> None:
-    with subprocess.Popen([*COMMAND, "--no-table"], stdout=subprocess.PIPE) as demo:
+def test_kill_9_leaves_nothing_behind(place: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--no-table"], stdout=subprocess.PIPE, env=at(place)
+    ) as demo:
         try:
             assert demo.stdout is not None
             assert any(b"customers -> nginx" in line for line in demo.stdout)
         finally:
             demo.kill()
-    wait_until(lambda: shop_programs() == [], "the shop's programs ended")
+    wait_until(lambda: left_at(place) == [], "the shop's programs ended")
+    wait_until(lambda: list(place.iterdir()) == [], "its folder is gone")
 
 
 @pytest.mark.parametrize(
@@ -182,12 +205,16 @@ def operations(seen: dict[str, Any], service: str, role: str) -> Counter[str]:
     return found
 
 
-def shop_programs() -> list[psutil.Process]:
-    """What still runs in a folder of a demo, ended or not."""
+def at(place: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(place)}
+
+
+def left_at(place: Path) -> list[psutil.Process]:
+    """What still runs in a folder of a demo, removed or not."""
     found = []
     for process in psutil.process_iter():
         try:
-            if "/deetune-demo-" in process.cwd():
+            if process.cwd().startswith(f"{place}/"):
                 found.append(process)
         except (psutil.Error, OSError):
             continue

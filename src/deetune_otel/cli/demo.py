@@ -112,11 +112,14 @@ def _show(
     def say(text: str) -> None:
         console.print(f"{text} …", style="dim")
 
-    with opened(say) as shop, _running_agent(say) as agent:
+    def begin(step: str) -> None:
+        interrupts.check()
+        say(step)
+
+    with opened(begin) as shop, _running_agent(begin) as agent:
         watcher = _Watcher(agent)
         with shop.customers(rate=args.rate) as customers:
-            with interrupts.awaited():
-                _watch(watcher, customers, args, console, interrupts)
+            _watch(watcher, customers, args, console, interrupts)
             say("waiting for the last answers")
             load = customers.finish()
         watcher.settle()
@@ -203,18 +206,17 @@ class _Watcher:
 
 
 class _Interrupts:
-    """SIGINT and SIGTERM: the first one ends the demo in order, later ones are too late.
+    """SIGINT and SIGTERM, asked for where the demo can end in order.
 
-    It raises KeyboardInterrupt, except where somebody waits for it.
+    Raised where they come, they could part a program that starts from who ends it.
     """
 
     def __init__(self) -> None:
         self._came = threading.Event()
-        self._is_awaited = False
 
     def __enter__(self) -> Self:
         self._before = {
-            number: signal.signal(number, self._receive)
+            number: signal.signal(number, lambda *_: self._came.set())
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         return self
@@ -223,19 +225,13 @@ class _Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        self._is_awaited = True
-        yield
-        self._is_awaited = False
-
     def wait(self, seconds: float) -> bool:
+        """Whether one came, within the time at the latest."""
         return self._came.wait(seconds)
 
-    def _receive(self, *_: object) -> None:
-        is_first = not self._came.is_set()
-        self._came.set()
-        if is_first and not self._is_awaited:
+    def check(self) -> None:
+        """Raises KeyboardInterrupt when one came."""
+        if self._came.is_set():
             raise KeyboardInterrupt
 
 
