@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.e2e.agent import Agent, Call
-from tests.process import wait_for_equal
+from tests.process import wait_for_equal, wait_until
 from tests.programs import Nginx, Redis, pipelined, redis_benchmark, wrk
 
 if TYPE_CHECKING:
@@ -79,6 +80,36 @@ def test_pipelines_that_are_cut_are_counted(tmp_path: Path) -> None:
         assert server()["200"] <= answered <= server().total()
         assert server().total() - server()["200"] <= on_its_way
         agent.wait_for_balance()
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_agent_that_starts_and_ends_under_load_stays_right(
+    *, keep_alive: bool, tmp_path: Path
+) -> None:
+    """It meets connections in the middle of requests, and may not be misled by any."""
+    with Nginx.start(tmp_path) as nginx, ThreadPoolExecutor(max_workers=1) as pool:
+        load = pool.submit(
+            wrk,
+            nginx.url,
+            seconds=LOAD_S,
+            connections=CONNECTIONS,
+            keep_alive=keep_alive,
+            folder=tmp_path,
+        )
+        wait_until(lambda: nginx.requests() > 1000, "the load runs")
+        with Agent.start(tmp_path, {}) as first:
+            server, _ = _counts(first, nginx)
+            wait_until(lambda: server()["200"] > 1000, "the first agent counts")
+            assert first.stop() == 0
+        with Agent.start(tmp_path, {}) as second:
+            result = load.result()
+            second.wait_for_balance()
+            server, client = _counts(second, nginx)
+            assert 1000 < server().total() <= nginx.answered().total()
+            assert 1000 < client()["200"] <= result.requests
+            # Every response was 200: anything else was made up.
+            assert server().keys() | client().keys() <= {"200", "!connection_closed"}
+            assert "level=error" not in second.log_text()
 
 
 @pytest.mark.parametrize("pipeline", [1, 16])
