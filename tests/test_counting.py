@@ -136,6 +136,8 @@ def test_series_without_an_edge_are_others() -> None:
     orphan = key(edge_id=77, signature=0)
     world.maps.series = {full: value(3), orphan: value(4)}
     world.read()
+    assert world.counted() == {"other": 3}  # the edge may be in the next reading
+    world.read()
     assert world.counted() == {"other": 7}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.programs import Client, Nginx, PythonService, Redis, wrk
 from deetune_otel.config.schema import (
     AgentSettings,
     Config,
+    LimitSettings,
     OtlpSettings,
     SpanSettings,
     WebSettings,
@@ -61,32 +63,40 @@ def at_rest(agent: Agent) -> None:
     )
 
 
+def visitor(folder: Path, nginx: Nginx, *paths: str, count: int) -> Client:
+    """A client in a folder of its own, which tells its name itself."""
+    folder.mkdir()
+    env = {"OTEL_SERVICE_NAME": "visitor"}
+    return Client.start(folder, nginx.port, count=count, paths=paths, env=env)
+
+
 def test_counts_at_both_ends_are_the_programs_own(tmp_path: Path) -> None:
     with running() as agent, Nginx.start(tmp_path) as nginx:
         before = nginx.requests()
-        said = wrk(nginx.url, seconds=2, connections=8, folder=tmp_path)
+        # A path of its own: others may load another nginx of this host at the same time.
+        url = f"{nginx.url}both-ends"
+        said = wrk(url, seconds=2, connections=8, folder=tmp_path)
         answered = nginx.requests() - before
         assert said.requests > 1000
 
-        def seen() -> EdgeView | None:
-            found = edge(agent, "wrk", "nginx")
-            return found if found and found.total.count >= answered else None
+        def counts() -> tuple[int, int]:
+            return (
+                _count(agent, "wrk", Role.CLIENT, "GET /both-ends"),
+                _count(agent, "nginx", Role.SERVER, "GET /both-ends"),
+            )
 
-        found = wait_until(seen, f"{answered} requests at wrk's end")
-        assert found is not None
-        assert found.total.count == answered
-        assert found.server_total is not None
-        assert found.server_total.count == answered
-        served = service(agent, "nginx")
-        assert served is not None
-        counts = {
-            one.name: one.total.count
-            for one in served.operations
-            if one.role is Role.SERVER
-        }
-        assert counts["GET /"] >= answered  # nginx was asked for its own count, too
-        assert set(counts) == {"GET /"}
+        wait_until(lambda: min(counts()) >= answered, f"{answered} at both ends")
+        assert counts() == (answered, answered)
         at_rest(agent)
+
+
+def _count(agent: Agent, name: str, role: Role, operation: str) -> int:
+    found = service(agent, name)
+    return sum(
+        one.total.count
+        for one in (found.operations if found else ())
+        if (one.role, one.name) == (role, operation)
+    )
 
 
 def test_a_call_tree_is_one_trace(tmp_path: Path) -> None:
@@ -102,44 +112,39 @@ def test_a_call_tree_is_one_trace(tmp_path: Path) -> None:
         Nginx.start(tmp_path, workers=1, upstreams={"/orders/": orders.port}) as nginx,
     ):
         # Causes are followed from a process's second request on, when it is known what runs.
-        with Client.start(tmp_path, nginx.port, count=1, paths=["/orders/0"]) as first:
+        with visitor(tmp_path / "1", nginx, "/orders/0", count=1) as first:
             assert first.result() == {200: 1}
-            wait_until(lambda: _of_orders(collector, 1), "all programs were met")
+            wait_until(lambda: _reads(collector), "all programs were met")
         del collector.spans[:]
-        second = tmp_path / "second"
-        second.mkdir()
-        with Client.start(second, nginx.port, count=5, paths=["/orders/{n}"]) as some:
+        with visitor(tmp_path / "2", nginx, "/orders/{n}", count=5) as some:
             assert some.result() == {200: 5}
-            spans = wait_until(lambda: _of_orders(collector, 5), "all spans arrived")
-        by_id = {span.span_id: span for span in spans}
-        leaves = [
-            span
-            for span in spans
-            if (span.service, span.name, span.kind) == ("redis-server", "GET", SERVER)
-        ]
+            leaves = wait_until(lambda: _leaves(collector, 5), "all spans arrived")
+        by_id = {span.span_id: span for span in collector.spans}
         for leaf in leaves:
-            assert [one.service for one in _upwards(leaf, by_id)] == [
+            path = _upwards(leaf, by_id)
+            assert [one.service for one in path] == [
                 *("redis-server", "aio", "aio", "threaded", "threaded"),
-                *("nginx", "nginx", "client"),
+                *("nginx", "nginx", "visitor"),
             ]
-            assert len({one.trace_id for one in _upwards(leaf, by_id)}) == 1
-        server = next(s for s in spans if s.service == "threaded" and s.kind == SERVER)
-        assert server.name == "GET /orders/{id}"
-        assert server.attributes["http.response.status_code"] == 200
-        calls = {
-            span.attributes.get("peer.service")
-            for span in spans
-            if span.service == "threaded" and span.kind == CLIENT
-        }
-        assert calls == {"aio", "redis-server"}
+            server = path[4]
+            assert (server.kind, server.name) == (SERVER, "GET /orders/{id}")
+            assert server.attributes["http.response.status_code"] == 200
+            assert path[3].kind == CLIENT
+            assert path[3].attributes["peer.service"] == "aio"
+        assert os.getpid() not in {one.process.pid for one in agent._names.owners()}
         at_rest(agent)
 
 
-def _of_orders(collector: OtlpStub, count: int) -> list[SeenSpan]:
-    """All spans, once the deepest ones are there, of both ends."""
-    reads = [s for s in collector.spans if s.name == "GET" and "redis" in s.service]
-    roots = [s for s in collector.spans if s.service == "client"]
-    return collector.spans if len(reads) >= count and len(roots) >= count else []
+def _reads(collector: OtlpStub) -> list[SeenSpan]:
+    what = ("redis-server", "GET", SERVER)
+    return [s for s in collector.spans if (s.service, s.name, s.kind) == what]
+
+
+def _leaves(collector: OtlpStub, count: int) -> list[SeenSpan]:
+    """The deepest spans of the visitor's traces, once there are so many whole ones."""
+    traces = {span.trace_id for span in collector.spans if span.service == "visitor"}
+    leaves = [span for span in _reads(collector) if span.trace_id in traces]
+    return leaves if len(leaves) == count else []
 
 
 def _upwards(span: SeenSpan, by_id: dict[str, SeenSpan]) -> list[SeenSpan]:
@@ -151,38 +156,35 @@ def _upwards(span: SeenSpan, by_id: dict[str, SeenSpan]) -> list[SeenSpan]:
 
 def test_the_end_sends_all_that_was_counted(tmp_path: Path) -> None:
     with OtlpStub() as collector, Nginx.start(tmp_path) as nginx:
-        otlp = OtlpSettings(endpoint=collector.endpoint, protocol="http/protobuf")
-        with running(otlp=otlp, agent=AgentSettings(interval_s=3600)) as agent:
-            with Client.start(
-                tmp_path, nginx.port, count=7, paths=["/a/{n}", "/missing"]
-            ) as client:
-                assert client.result() == {200: 7, 404: 7}
+        with running(
+            otlp=OtlpSettings(endpoint=collector.endpoint, protocol="http/protobuf"),
+            agent=AgentSettings(interval_s=3600),
+        ) as agent:
+            with visitor(
+                tmp_path / "v", nginx, "/at-the-end/{n}", "/missing", count=7
+            ) as one:
+                assert one.result() == {200: 7, 404: 7}
             assert collector.metrics == []
+            at_rest(agent)
         counts = collector.counts("http.server.request.duration")
-        assert counts["nginx", "/a/{id}"] == 7
-        assert counts["nginx", "/missing"] == 7
-        assert counts == {
-            (of, route): count
-            for (of, route), count in counts.items()
-            if (of, route) != ("nginx", "")
-        }
-        errors = [s for s in collector.spans if s.service == "client" and s.kind == 3]
-        assert len(errors) == 14
-        assert not any(agent.ledger().difference)
+        assert counts["nginx", "/at-the-end/{id}"] == 7
+        spans = [s for s in collector.spans if s.service == "visitor"]
+        assert len(spans) == 14
+        assert agent.ledger().counted.exchanges >= 28
         agent.stop()  # again does nothing
 
 
 def test_a_process_that_ended_leaves_its_counts(tmp_path: Path) -> None:
     with running() as agent, Nginx.start(tmp_path) as nginx:
-        with Client.start(tmp_path, nginx.port, count=3, paths=["/x"]) as client:
-            client.result()
-            pid = client.pid
+        with visitor(tmp_path / "v", nginx, "/x", count=3) as one:
+            one.result()
+            pid = one.pid
             wait_until(lambda: _knows(agent, pid), "the client has an owner")
         wait_until(lambda: not _knows(agent, pid), "it is forgotten", timeout_s=20)
-        found = edge(agent, "client", "nginx")
+        found = edge(agent, "visitor", "nginx")
         assert found is not None
         assert found.total.count == 3
-        seen = service(agent, "client")
+        seen = service(agent, "visitor")
         assert seen is not None
         assert seen.instances == 0
 
@@ -192,22 +194,30 @@ def _knows(agent: Agent, pid: int) -> bool:
     return any(owner.process.pid == pid for owner in agent._names.owners())
 
 
+def test_over_its_memory_it_gives_up_spans_and_says_so() -> None:
+    with OtlpStub() as collector:
+        otlp = OtlpSettings(endpoint=collector.endpoint, protocol="http/protobuf")
+        with running(otlp=otlp, limits=LimitSettings(memory_mb=64)) as agent:
+            ballast = bytearray(b"x") * (64 << 20)
+            wait_until(lambda: agent.status()["shedding"] == ["spans"], "it sheds")
+            del ballast
+
+
 def test_metrics_and_status_are_served(tmp_path: Path) -> None:
     with running(web=WebSettings(port=0)) as agent, Nginx.start(tmp_path) as nginx:
-        with Client.start(tmp_path, nginx.port, count=4, paths=["/y"]) as client:
-            client.result()
+        with visitor(tmp_path / "v", nginx, "/served", count=4) as one:
+            one.result()
 
-            def counted() -> list[str]:
-                return [
-                    line
+            def counted() -> float:
+                return sum(
+                    float(line.rpartition(" ")[2])
                     for line in get(f"{agent.url}/metrics").splitlines()
                     if line.startswith("http_server_request_duration_seconds_count")
                     and 'job="nginx"' in line
-                    and 'http_route="/y"' in line
-                ]
+                    and 'http_route="/served"' in line
+                )
 
-            lines = wait_until(counted, "the count is in /metrics")
-            assert sum(float(line.rpartition(" ")[2]) for line in lines) == 4
+            wait_until(lambda: counted() == 4, "the count is in /metrics")
         status = get_json(f"{agent.url}/status")
         assert status["ledger"]["seen"]["exchanges"] >= 8
         assert status["unexpected_errors"] == {}

@@ -81,7 +81,7 @@ class Counting:
 
         def is_named(key: SeriesKey) -> bool:
             of = named.get(key.edge_id)
-            return is_last or of is None or of.is_named(key)
+            return is_last or not key.edge_id or (of is not None and of.is_named(key))
 
         deltas = self._deltas.take(series, is_named=is_named)
         counts = self._count(deltas, named)

@@ -82,6 +82,7 @@ class Names:
         self._service_of = service_of
         self._routes = routes
         self._lock = Lock()
+        self._refreshing = Lock()  # an older reading never replaces a newer one
         self._known: dict[int, _Known] = {}
         self._edges: dict[int, Edge] = {}
         self._routes_of: dict[tuple[str, str], Routes] = {}  # by namespace and name
@@ -90,20 +91,11 @@ class Names:
 
     def refresh(self) -> None:
         """Read owners and edges; the edges first, so that none is without its owner."""
-        edges = self._maps.read_edges()
-        owners = self._maps.read_owners()
-        with self._lock:
-            self._edges = edges
-            for owner in owners.values():
-                self._meet(owner)
-            self._servers = {
-                (edge.transport, edge.server_address, edge.server_port): edge.owner_id
-                for edge in edges.values()
-                if edge.role is Role.SERVER and edge.server_address
-            }
-            self.local_addresses = frozenset(
-                edge.local_address for edge in edges.values() if edge.local_address
-            )
+        with self._refreshing:
+            edges = self._maps.read_edges()
+            owners = self._maps.read_owners()
+            with self._lock:
+                self._learn_maps(edges, owners)
 
     def meet(self, owner: Owner) -> Service:
         """A process was seen for the first time: name it while it lives."""
@@ -195,6 +187,19 @@ class Names:
         with self._lock:
             for name in self._routes_of.keys() - kept:
                 del self._routes_of[name]
+
+    def _learn_maps(self, edges: dict[int, Edge], owners: dict[int, Owner]) -> None:
+        self._edges = edges
+        for owner in owners.values():
+            self._meet(owner)
+        self._servers = {
+            (edge.transport, edge.server_address, edge.server_port): edge.owner_id
+            for edge in edges.values()
+            if edge.role is Role.SERVER and edge.server_address
+        }
+        self.local_addresses = frozenset(
+            edge.local_address for edge in edges.values() if edge.local_address
+        )
 
     def _meet(self, owner: Owner) -> None:
         known = self._known.get(owner.id)

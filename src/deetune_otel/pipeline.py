@@ -127,19 +127,21 @@ class Agent:
         for thread in self._threads:
             thread.join()
         self._kernel.detach()
+        # At once: of a connection that ends from now on nobody tells what was open.
+        last_ledger = self._kernel.read_ledger()
         while records := self._kernel.poll(0):
             self._take(records)
         self._outlets.put_spans(self._tracing.flush())
         with self._reading:
             self._read_counts(is_last=True)
-            self._last_ledger = self._kernel.read_ledger()
+            self._last_ledger = last_ledger
         self._export()
         self._kernel.close()
         self._outlets.close(FLUSH_S)
         _log.info(
             "stopped; exchanges seen: %d, counted: %d; spans made: %d",
-            self._last_ledger.seen.exchanges,
-            self._last_ledger.counted.exchanges,
+            last_ledger.seen.exchanges,
+            last_ledger.counted.exchanges,
             self._tracing.made,
         )
 
