@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.observer import Observer, observing
+from bench.observer import Observer, ProgramTime, observing
 from bench.results import Compared, Measured, Spread
 from bench.workloads import Load, Workloads, run_json
 from deetune_otel.kernel import Kernel, KernelSettings
@@ -146,23 +146,26 @@ class _Phases:
         runs: Counter[str] = Counter()
         times_ns: Counter[str] = Counter()
         for load in self._loads:
-            with Libbpf().run_time_statistics():
-                before = observer.program_times()
-                done = load.run()
-                after = observer.program_times()
-            total_ns = 0.0
-            for name, now in after.items():
-                earlier = before.get(name)
-                more = now.runs - (earlier.runs if earlier else 0)
-                took_ns = now.time_ns - (earlier.time_ns if earlier else 0)
-                total_ns += took_ns - more * floor_ns
-                runs[name] += more
-                times_ns[name] += took_ns
+            a_side_ns = []
+            for _ in range(self._plan.kernel_runs):
+                with Libbpf().run_time_statistics():
+                    before = observer.program_times()
+                    done = load.run()
+                    after = observer.program_times()
+                total_ns = 0.0
+                for name, now in after.items():
+                    earlier = before.get(name, ProgramTime(0, 0))
+                    more = now.runs - earlier.runs
+                    took_ns = now.time_ns - earlier.time_ns
+                    total_ns += took_ns - more * floor_ns
+                    runs[name] += more
+                    times_ns[name] += took_ns
+                a_side_ns.append(total_ns / done.requests / _SIDES)
             self._measured(
                 f"kernel.{load.key}",
                 f"kernel time a side of a request: {load.what}",
                 "ns",
-                total_ns / done.requests / _SIDES,
+                *a_side_ns,
             )
         for name, count in runs.items():
             if count:

@@ -48,6 +48,7 @@ class Plan:
     pingpong_s: float
     wrk_s: int  # wrk takes whole seconds
     redis_requests: dict[int, int]  # by pipeline depth
+    kernel_runs: int  # of each load, with the kernel's statistics on
     window_s: float  # for each request rate
     loads: int
     low_per_s: int = 1_000
@@ -60,6 +61,7 @@ FULL: Final = Plan(
     pingpong_s=1.0,
     wrk_s=2,
     redis_requests={1: 60_000, 16: 500_000},
+    kernel_runs=3,
     window_s=4 * INTERVAL_S,
     loads=3,
 )
@@ -70,6 +72,7 @@ QUICK: Final = Plan(
     pingpong_s=0.3,
     wrk_s=1,
     redis_requests={1: 10_000, 16: 100_000},
+    kernel_runs=1,
     window_s=INTERVAL_S,
     loads=1,
 )
