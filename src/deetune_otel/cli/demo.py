@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`deetune demo`: the shop, a load on it, and the agent in this process.
 
-The load starts after the agent, so that both counted the same requests; it ends before
-the agent, whose last picture and ledger are taken when nothing moves any more.
+The load starts after the agent and ends before it, so that both counted the same requests.
 """
 
 from __future__ import annotations
@@ -122,9 +121,7 @@ def _show(
             _watch(watcher, customers, args, console, interrupts)
             say("waiting for the last answers")
             load = customers.finish()
-        watcher.settle()
-        agent.stop()  # now nothing moves: the last picture, and a ledger that must balance
-        view = watcher.view(at_rest=True)
+        view = watcher.last_view()
     console.print()
     console.print("\n".join(_summary(view, load)))
     return {
@@ -183,26 +180,31 @@ class _Watcher:
         self._process.cpu_percent()  # the next call tells what was used since this one
         self._hooks = f"rung {int(features.probe().rung)}"
 
-    def view(self, *, at_rest: bool = False) -> View:
+    def view(self) -> View:
         return View(
             snapshot=self._agent.snapshot(),
             ledger=self._agent.ledger(),
-            at_rest=at_rest,
             host=platform.node(),
             hooks=self._hooks,
             agent_cpu=self._process.cpu_percent() / 100,
             agent_memory_bytes=self._process.memory_info().rss,
         )
 
-    def settle(self) -> None:
-        """Waits for a picture whose interval began after all that happened until now."""
+    def last_view(self) -> View:
+        """A picture of all until now, and a ledger that balances, if need be later.
+
+        Its lines are read one after the other: while other programs of the host have
+        traffic, they seldom fit.
+        """
         now_unix_ns = time.time_ns()
         deadline = time.monotonic() + SETTLE_S
-        while time.monotonic() < deadline:
-            snapshot = self._agent.snapshot()
-            if snapshot.time_unix_ns - snapshot.interval_s * 1e9 > now_unix_ns:
-                return
-            time.sleep(REFRESH_S / 4)
+        while True:
+            view = self.view()
+            begin_unix_ns = view.snapshot.time_unix_ns - view.snapshot.interval_s * 1e9
+            is_whole = begin_unix_ns > now_unix_ns and not any(view.ledger.difference)
+            if is_whole or time.monotonic() > deadline:
+                return view
+            time.sleep(REFRESH_S / 10)
 
 
 class _Interrupts:
@@ -257,7 +259,9 @@ def _summary(view: View, load: dict[str, Any]) -> Iterator[str]:
     yield f"The customers counted {answered:,} answers; deetune counted {client:,} at their"
     yield f"end of the connections and {server:,} at nginx's."
     if any(ledger.difference):
-        yield f"The ledger does not balance: {ledger.difference}"
+        exchanges, size = ledger.difference
+        yield f"The ledger, read while traffic went on, differs by {exchanges:+,} exchanges"
+        yield f"and {size:+,} bytes."
     else:
         yield "The ledger balances, in exchanges and in bytes."
 
