@@ -16,6 +16,8 @@
 enum dt_engine_bound {
 	/* Steps of the walker in one operation: a pipeline of 30,000 commands, 5 ms. */
 	DT_STEPS = 1 << 17,
+	/* A usual head is one or two such pieces. */
+	DT_HEAD_PIECE = 64,
 	/* Runs of a protocol's walker in one step: a usual head is one step. */
 	DT_RUNS = 4,
 };
@@ -393,7 +395,8 @@ static __always_inline void dt_keep_head(struct dt_walk *w)
 	f->head_ordinal = w->m->ordinal;
 	f->trace_bytes = 0;
 	f->head_bytes = n > DT_HEAD_BYTES ? DT_HEAD_BYTES : n;
-	__builtin_memcpy(f->head, &s->buf[pos], DT_HEAD_BYTES);
+	for (__u32 i = 0; i < DT_HEAD_BYTES && i < n; i += DT_HEAD_PIECE)
+		__builtin_memcpy(&f->head[i], &s->buf[pos + i], DT_HEAD_PIECE);
 }
 
 /* The head goes on in another piece of the chunk, or in another chunk. */

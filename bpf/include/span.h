@@ -169,7 +169,8 @@ static __always_inline void dt_serve(struct dt_conn *c, const struct dt_flight *
 	s->conn = (__u64)c;
 	dt_wire_of(&s->wire, c, offset);
 	s->trace_bytes = f->trace_bytes;
-	__builtin_memcpy(s->trace, f->trace, DT_TRACE_BYTES);
+	if (f->trace_bytes)
+		__builtin_memcpy(s->trace, f->trace, DT_TRACE_BYTES);
 	s->known = 1;
 }
 
@@ -211,7 +212,8 @@ static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f
 	f->cause_found = 1;
 	f->cause = s->wire;
 	f->cause_trace_bytes = s->trace_bytes;
-	__builtin_memcpy(f->cause_trace, s->trace, DT_TRACE_BYTES);
+	if (s->trace_bytes)
+		__builtin_memcpy(f->cause_trace, s->trace, DT_TRACE_BYTES);
 	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
 	dt_wire_of(&wire, c, offset);
 	if (!limit || dt_wire_hash(&wire) < limit->drop_below)
