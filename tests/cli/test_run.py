@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,15 +46,14 @@ class Run(Child):
 
     def programs(self) -> set[int]:
         """The ids of the BPF programs that it holds."""
-        return {
-            int(found[1])
-            for info in Path(f"/proc/{self.pid}/fdinfo").iterdir()
-            if (
-                found := re.search(
-                    r"^prog_id:\s+(\d+)$", info.read_text(), re.MULTILINE
+        found = set()
+        for info in Path(f"/proc/{self.pid}/fdinfo").iterdir():
+            with suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
+                text = info.read_text()
+                found |= set(
+                    map(int, re.findall(r"^prog_id:\s+(\d+)$", text, re.MULTILINE))
                 )
-            )
-        }
+        return found
 
     def rss_bytes(self) -> int:
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
