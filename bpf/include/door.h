@@ -349,8 +349,11 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 		s->opaque = 1;
 		dt_note(DT_OPAQUE, 0, bytes);
 	}
-	if (c->protocol == DT_PROTOCOL_UNDECIDED && !dt_decide(c, s, is_request))
-		return 0;
+	if (c->protocol == DT_PROTOCOL_UNDECIDED) {
+		gap = 0; /* it begins here */
+		if (!dt_decide(c, s, is_request))
+			return 0;
+	}
 	f = dt_flight_of(c, sk, c->flags & DT_CONN_TENTATIVE);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		c->protocol = DT_PROTOCOL_UNKNOWN;
