@@ -46,7 +46,7 @@ class Actor:
         pickle.dump((method, args), told)
         told.flush()
 
-        def result() -> Any:  # noqa: ANN401
+        def result() -> Any:
             failed, value = pickle.load(said)
             if failed:
                 raise value
@@ -54,7 +54,7 @@ class Actor:
 
         return result
 
-    def call(self, method: str, *args: object) -> Any:  # noqa: ANN401
+    def call(self, method: str, *args: object) -> Any:
         return self.start(method, *args)()
 
     def listen(self, address: Address = ("127.0.0.1", 0)) -> tuple[Socket, Address]:
@@ -95,7 +95,7 @@ class Socket:
     def start(self, method: str, *args: object) -> Callable[[], Any]:
         return self.actor.start(method, self.number, *args)
 
-    def call(self, method: str, *args: object) -> Any:  # noqa: ANN401
+    def call(self, method: str, *args: object) -> Any:
         return self.actor.call(method, self.number, *args)
 
     def accept(self) -> Socket:

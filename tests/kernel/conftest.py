@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest

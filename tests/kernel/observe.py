@@ -99,12 +99,13 @@ class Watch:
             if owner.process.pid in pids
         }
 
-    def pids(self, comm: str) -> set[int]:
-        """The processes of this name that came since the watch began."""
+    def children(self, parent: int, comm: str) -> set[int]:
+        """The processes of this name that this one started and the watch has seen come."""
         return {
             owner.process.pid
             for owner in self.kernel.read_owners().values()
-            if owner.id not in self._owners and owner.comm == comm
+            if (owner.parent_pid, owner.comm) == (parent, comm)
+            and owner.id not in self._owners
         }
 
     def edges(self, *pids: int) -> list[Edge]:

@@ -26,7 +26,7 @@ HTTP: Final = Protocol.HTTP
 PONG: Final = b"+PONG\r\n"
 
 
-def times(n: int, request: bytes = get(), answer: bytes = OK) -> Calls:  # noqa: B008
+def times(n: int, request: bytes = get(), answer: bytes = OK) -> Calls:
     """What n exchanges count as; the usual answer has three bytes of body."""
     return Calls(n, n * len(request), n * len(answer), 0, 3 * n if answer is OK else 0)
 
