@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/1 on the wire (RFC 9112) and what must be counted of it.
+
+An operation is written as the kernel's signature folds it: a segment with a digit is {}.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.cases.case import Case, Turn
+
+from deetune_otel.model import End, Protocol
+
+__all__ = ["CASES", "chunked"]
+
+OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return body + b"0\r\n" + trailer + b"\r\n"
+
+
+def _get(path: bytes = b"/", operation: str = "GET /", head: bytes = b"") -> Turn:
+    request = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n"
+    return Turn(
+        request=request, response=OK, operation=operation, outcome=200, response_body=5
+    )
+
+
+def _answered(response: bytes, outcome: int, body: int = 0, **more: object) -> Turn:
+    return Turn(
+        request=b"GET /a HTTP/1.1\r\n\r\n",
+        response=response,
+        operation="GET /a",
+        outcome=outcome,
+        response_body=body,
+        **more,  # type: ignore[arg-type]  # fields of Turn
+    )
+
+
+def _posted(head: bytes, body: bytes, body_bytes: int) -> Turn:
+    return Turn(
+        request=b"POST /a HTTP/1.1\r\n" + head + b"\r\n" + body,
+        response=OK,
+        operation="POST /a",
+        outcome=200,
+        request_body=body_bytes,
+        response_body=5,
+    )
+
+
+def _case(
+    name: str, *turns: Turn, closed: bool = False, in_turns: bool = False
+) -> Case:
+    return Case(
+        name=name,
+        turns=turns,
+        protocol=Protocol.HTTP,
+        closed=closed,
+        in_turns=in_turns,
+    )
+
+
+_HEAD: Final = Turn(
+    request=b"HEAD /a HTTP/1.1\r\n\r\n",
+    response=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    operation="HEAD /a",
+    outcome=200,
+)
+_NO_CONTENT: Final = _answered(b"HTTP/1.1 204 No Content\r\n\r\n", 204)
+_LONG: Final = b"".join(b"X-Header-%03d: %040d\r\n" % (i, i) for i in range(40))
+
+CASES: Final = (
+    _case("get", _get()),
+    _case("keep-alive", _get(), _get(b"/a", "GET /a"), _get()),
+    _case(
+        "segments with a digit are one operation, versions are not",
+        _get(b"/users/42", "GET /users/{}"),
+        _get(b"/users/4711a", "GET /users/{}"),
+        _get(b"/v1/x", "GET /v1/x"),
+        _get(b"/v2/x", "GET /v2/x"),
+        _get(b"/v12", "GET /v12"),
+        _get(b"/v123", "GET /{}"),
+        _get(b"/9", "GET /{}"),
+        _get(b"/v", "GET /v"),
+        _get(b"/vv1", "GET /{}"),
+        _get(b"/v1/", "GET /v1/"),
+        _get(b"/V1", "GET /{}"),
+        _get(b"/{}", "GET /{}"),
+    ),
+    _case(
+        "query and fragment are not looked at",
+        _get(b"/a?b=/c/1", "GET /a"),
+        _get(b"/a#b", "GET /a"),
+        _get(b"/a/7?8", "GET /a/{}"),
+        _get(b"/a", "GET /a"),
+        _get(b"?", "GET "),
+    ),
+    _case("path of 8 KB", _get(b"/" + b"a" * 8192, "GET /aaa"), _get()),
+    _case(
+        "8 KB of folded segments",
+        _get(b"/12345678" * 1000, "GET " + "/{}" * 1000),
+        _get(b"/1" * 1000, "GET " + "/{}" * 1000),
+    ),
+    _case(
+        "long head", _get(head=_LONG), _get(head=b"Cookie: " + b"c" * 3000 + b"\r\n")
+    ),
+    _case(
+        "line ends without CR",
+        _answered(b"HTTP/1.1 200 OK\nContent-Length: 1\n\nx", 200, 1),
+    ),
+    _case(
+        "empty lines before a request",
+        _get(),
+        Turn(
+            request=b"\r\n\n\r\nGET /a HTTP/1.1\r\n\r\n",
+            response=OK,
+            operation="GET /a",
+            outcome=200,
+            response_body=5,
+        ),
+    ),
+    _case("absolute form", _get(b"http://h/a", "GET http://h/a")),
+    _case(
+        "options of all",
+        Turn(
+            request=b"OPTIONS * HTTP/1.1\r\n\r\n",
+            response=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            operation="OPTIONS *",
+            outcome=200,
+        ),
+    ),
+    _case(
+        "a method of one's own, on a connection that speaks HTTP",
+        _get(),
+        Turn(
+            request=b"M-SEARCH_ALL / HTTP/1.1\r\n\r\n",
+            response=OK,
+            operation="M-SEARCH_ALL /",
+            outcome=200,
+            response_body=5,
+        ),
+        in_turns=True,
+    ),
+    _case("posted", _posted(b"Content-Length: 3\r\n", b"abc", 3), _get()),
+    _case("posted nothing", _posted(b"Content-Length: 0\r\n", b"", 0), _get()),
+    _case(
+        "posted 3 KB", _posted(b"content-length:3000\r\n", b"G" * 3000, 3000), _get()
+    ),
+    _case(
+        "length twice in one line",
+        _posted(b"Content-Length: 3, 3\r\n", b"abc", 3),
+        _get(),
+    ),
+    _case("length in capitals", _posted(b"CONTENT-LENGTH:\t3 \r\n", b"abc", 3), _get()),
+    _case(
+        "names that look like a length",
+        _posted(
+            b"X-Content-Length: 9\r\nContent-Lengths: 8\r\nContent-Lengt: 7\r\nContent-Length: 3\r\n",
+            b"abc",
+            3,
+        ),
+        _get(),
+    ),
+    _case(
+        "posted in chunks",
+        _posted(
+            b"Transfer-Encoding: chunked\r\n",
+            chunked(b"abc", b"0" * 300, b"\r\n\r\n"),
+            307,
+        ),
+        _get(),
+    ),
+    _case(
+        "chunks win over a length",
+        _posted(
+            b"Content-Length: 1\r\nTransfer-Encoding: Chunked\r\n", chunked(b"abc"), 3
+        ),
+        _get(),
+    ),
+    _case(
+        "several codings",
+        _posted(b"Transfer-Encoding: gzip, chunked \r\n", chunked(b"abc"), 3),
+        _posted(
+            b"transfer-encoding:gzip\r\ntransfer-encoding:chunked\r\n",
+            chunked(b"abc"),
+            3,
+        ),
+        _get(),
+    ),
+    _case(
+        "answered in chunks",
+        _answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + chunked(b"hello", b"world" * 200),
+            200,
+            1005,
+        ),
+        _get(),
+    ),
+    _case(
+        "chunks with extensions, capitals, zeros and a trailer",
+        _answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b'0000A;name="v;w"\r\n0123456789\r\n00B \r\nhello world\r\n'
+            b"000;last\r\nExpires: now\r\nX: 0\r\n\r\n",
+            200,
+            21,
+        ),
+        _get(),
+    ),
+    _case("head has no body", _HEAD, _get(), _HEAD, _HEAD),
+    _case("204 has no body", _NO_CONTENT, _get()),
+    _case(
+        "304 has no body, whatever its length says",
+        _answered(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 304),
+        _get(),
+    ),
+    _case(
+        "no reason phrase", _answered(b"HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n", 404)
+    ),
+    _case("shortest", _answered(b"HTTP/1.1 204\r\n\r\n", 204), _NO_CONTENT),
+    _case(
+        "a status of one's own",
+        _answered(b"HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n", 999),
+    ),
+    _case(
+        "told to go on",
+        Turn(
+            request=b"PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+            response=b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+            operation="PUT /a",
+            outcome=200,
+            request_body=3,
+            response_body=5,
+        ),
+        _get(),
+    ),
+    _case(
+        "told no: the body never comes",
+        Turn(
+            request=b"PUT /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+            response=b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n",
+            operation="PUT /a",
+            outcome=417,
+        ),
+        _get(),
+        in_turns=True,
+    ),
+    _case(
+        "hints come first",
+        _answered(
+            b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 102 \r\n\r\n" + OK,
+            200,
+            5,
+        ),
+        _get(),
+    ),
+    _case(
+        "until the connection ends",
+        _get(),
+        _answered(b"HTTP/1.0 200 OK\r\n\r\nas long as it takes", 200, 19),
+        closed=True,
+    ),
+    _case(
+        "a coding that is not chunked lasts until the end too",
+        _answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\nzipped",
+            200,
+            6,
+        ),
+        closed=True,
+    ),
+    _case(
+        "the end comes before the answer",
+        _get(),
+        Turn(request=b"GET /b HTTP/1.1\r\n\r\n", operation="GET /b", end=End.CLOSED),
+        Turn(request=b"GET /c HTTP/1.1\r\n\r\n", operation="GET /c", end=End.CLOSED),
+        closed=True,
+    ),
+    _case(
+        "the end comes in the answer",
+        _answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",
+            200,
+            5,
+            end=End.CLOSED,
+        ),
+        closed=True,
+    ),
+    _case(
+        "the end comes in the request's body",
+        _get(),
+        Turn(
+            request=b"POST /b HTTP/1.1\r\nContent-Length: 50\r\n\r\nhello",
+            operation="POST /b",
+            request_body=5,
+            end=End.CLOSED,
+        ),
+        closed=True,
+    ),
+    _case(
+        "a proxy that refuses a tunnel",
+        Turn(
+            request=b"CONNECT h:443 HTTP/1.1\r\n\r\n",
+            response=b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno",
+            operation="CONNECT {}",
+            outcome=407,
+            response_body=2,
+        ),
+        _get(),
+        in_turns=True,
+    ),
+)
