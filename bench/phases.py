@@ -2,7 +2,7 @@
 """The phases of a run. Loads without and with the agent stand side by side, in rounds.
 
 Rounds go off, on, on, off, off, on …: whatever drifts on the machine meets both sides alike, and
-an agent serves two rounds. The kernel's statistics cost some 50 ns a run of a program themselves,
+an agent serves two rounds. The kernel's statistics cost some 70 ns a run of a program themselves,
 so they are off in the rounds and have a phase of their own.
 """
 

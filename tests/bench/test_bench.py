@@ -137,8 +137,10 @@ def test_a_short_run_prints_every_number_of_its_parts() -> None:
     if fatal:
         pytest.skip("; ".join(fatal))
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--json"]
-        + ["--only", "file,pingpong,kernel,load"],
+        [
+            *(sys.executable, "-m", "bench", "--quick", "--json"),
+            *("--only", "file,pingpong,kernel,load"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
