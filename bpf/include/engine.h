@@ -291,7 +291,7 @@ static __always_inline __u64 dt_open_exchanges(const struct dt_conn *c)
 	return open > 0 ? open : 0;
 }
 
-static long dt_forget_spilled(__u32 i, struct dt_walk *w)
+static long dt_forget_request(__u32 i, struct dt_walk *w)
 {
 	struct dt_spill_key key = dt_spill_key_of(w->c, w->c->response.ordinal + i, DT_TAG_REQUEST);
 
@@ -299,7 +299,15 @@ static long dt_forget_spilled(__u32 i, struct dt_walk *w)
 	return 0;
 }
 
-/* Slots and spilled requests are empty afterwards. */
+static long dt_forget_response(__u32 i, struct dt_walk *w)
+{
+	struct dt_spill_key key = dt_spill_key_of(w->c, w->c->request.ordinal + i, DT_TAG_RESPONSE);
+
+	bpf_map_delete_elem(&spill, &key);
+	return 0;
+}
+
+/* Slots and spilled requests and responses are gone afterwards. */
 static __always_inline void dt_forget_flight(struct dt_walk *w)
 {
 	__s32 deep = w->c->request.ordinal - w->c->response.ordinal;
@@ -307,7 +315,9 @@ static __always_inline void dt_forget_flight(struct dt_walk *w)
 	for (int i = 0; i < DT_SLOTS; i++)
 		w->f->slots[i].tag = DT_TAG_FREE;
 	if (deep > 0)
-		bpf_loop(deep, dt_forget_spilled, w, 0);
+		bpf_loop(deep, dt_forget_request, w, 0);
+	else if (deep < 0)
+		bpf_loop(-deep, dt_forget_response, w, 0);
 }
 
 /* The protocol taken was wrong: what was gathered becomes a turn. */
@@ -735,6 +745,7 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 	}
 	if (waits > 0)
 		bpf_loop(waits, dt_close_one, &w, 0);
+	dt_forget_flight(&w);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 rest:

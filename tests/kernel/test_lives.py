@@ -315,6 +315,6 @@ def test_connections_older_than_the_agent(watching: Watching, tmp_path: Path) ->
             spans = [watch.exchanges(actor.pid) for actor in (client, server)]
             wires = [{span.wire for span in several} for several in spans]
             assert wires[0] == wires[1]
-            assert watch.lost("midstream").bytes > 2 * 2000
+            assert watch.lost("midstream").bytes > 2 * 1000
             client.kill()
             server.kill()
