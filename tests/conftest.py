@@ -9,6 +9,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+# Helpers that assert: their failures show both sides too.
+pytest.register_assert_rewrite("tests.kernel.observe")
+
 settings.register_profile("ci", print_blob=True, derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
