@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a system call costs that has nothing to do with sockets: read(/dev/zero), one byte.
  *
  *   file_read SECONDS

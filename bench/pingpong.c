@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A client and a server pass one HTTP request of 1 KB and one response of 1 KB back and forth
- * over loopback, so that nothing but four socket calls stands in a request's time. Two processes, one
- * connection, on whatever CPU the caller has pinned them to.
+ * over loopback, so that nothing but four socket calls stands in a request's time. Two processes,
+ * one connection, on whatever CPU the caller has pinned them to.
  *
  *   pingpong SECONDS [REQUESTS_PER_SECOND]      without a rate: as fast as it goes
  *

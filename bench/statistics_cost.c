@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel's BPF statistics say of a program that does nothing, and what they cost.
  *
  * The kernel reads its clock before and after a run, so that a part of the clock's own cost is in
