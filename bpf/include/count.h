@@ -53,7 +53,7 @@ static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)
 		old = bpf_map_lookup_elem(&owners, key);
 		return old ? old->id : 0;
 	}
-	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	r = bpf_ringbuf_reserve(&news, sizeof(*r), 0);
 	if (!r) {
 		dt_note(DT_SAMPLES_RING_FULL, 1, 0);
 		return owner.id;
@@ -314,7 +314,7 @@ static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const _
 	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
 	if (!limit || limit->operations >= dt_operation_cap)
 		return DT_SIGNATURE_OVERFLOW;
-	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	r = bpf_ringbuf_reserve(&news, sizeof(*r), 0);
 	if (!r) {
 		/* not remembered: the next such request tries again */
 		dt_note(DT_SAMPLES_RING_FULL, 1, 0);

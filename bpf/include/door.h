@@ -508,14 +508,14 @@ static __always_inline void dt_compare_with_tcp(struct dt_conn *c, struct sock *
 	}
 	if (!c->sent_blind && !c->received_blind)
 		return;
-	r = bpf_ringbuf_reserve(&records, sizeof(*r), 0);
+	r = bpf_ringbuf_reserve(&news, sizeof(*r), 0);
 	if (!r)
 		return;
 	r->type = DT_RECORD_BLIND;
 	r->owner_id = c->owner_id;
 	r->sent_bytes = c->sent_blind;
 	r->received_bytes = c->received_blind;
-	bpf_ringbuf_submit(r, dt_wake());
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline int dt_destroy(struct sock *sk)

@@ -515,8 +515,8 @@ static long dt_step(__u32 i, struct dt_walk *w)
 	__u32 before;
 	int event;
 
-	if (!s->left)
-		return 1;
+	if (!s->left || c->protocol == DT_PROTOCOL_UNKNOWN || c->protocol == DT_PROTOCOL_UNDECIDED)
+		return 1; /* the other direction may have found that it speaks something else */
 	if (m->skip) {
 		__u64 n = dt_pass(s, m->skip);
 
@@ -640,6 +640,8 @@ __noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_s
 	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
 		if (s->left)
 			dt_turn(c, s->left, s->now, is_request);
+	} else if (c->protocol == DT_PROTOCOL_UNDECIDED) {
+		dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 	} else if (s->left) {
 		dt_desync(&w, DT_LOST_STEPS, 0);
 	}

@@ -199,7 +199,7 @@ struct dt_wire {
 	__u64 offset; /* of the request's first byte in the client's direction */
 };
 
-/* The ring. First field of every record: its type. */
+/* The rings: records (exchanges) and news (the others). First field of every record: its type. */
 enum dt_record_type {
 	DT_RECORD_EXCHANGE = 1,
 	DT_RECORD_OPERATION = 2,

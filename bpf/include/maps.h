@@ -77,10 +77,15 @@ struct { /* ledger_line -> ledger */
 	__type(value, struct dt_ledger);
 } ledger SEC(".maps");
 
-struct { /* see enum dt_record_type */
+struct { /* struct dt_exchange_record */
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } records SEC(".maps");
+
+struct { /* the other records: few, and no flood of spans may keep a name from coming */
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} news SEC(".maps");
 
 struct { /* client request -> why it was made; the oldest makes room */
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -101,6 +101,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, ct.POINTER(_U32))),
     "bpf_enable_stats": (_INT, (_INT,)),
     "ring_buffer__new": (_POINTER, (_INT, _SAMPLE, _POINTER, _POINTER)),
+    "ring_buffer__add": (_INT, (_POINTER, _INT, _SAMPLE, _POINTER)),
     "ring_buffer__free": (None, (_POINTER,)),
     "ring_buffer__poll": (_INT, (_POINTER, _INT)),
     "ring_buffer__consume": (_INT, (_POINTER,)),
@@ -512,16 +513,22 @@ class BpfMap:
 
 
 class RingBuffer:
-    """Reads a BPF_MAP_TYPE_RINGBUF; from one thread at a time."""
+    """Reads maps of type BPF_MAP_TYPE_RINGBUF, the first one first; from one thread at a time."""
 
-    def __init__(self, library: Libbpf, ring: BpfMap) -> None:
+    def __init__(self, library: Libbpf, *rings: BpfMap) -> None:
         self._c = library.c
         self._drained: list[bytes] = []
         self._limit = 0
         self._failure: Exception | None = None
         self._callback = _SAMPLE(self._on_sample)  # as long as the ring
-        pointer = self._c.ring_buffer__new(ring.fd, self._callback, None, None)
-        self._pointer: int | None = _pointer(pointer, f"map the ring {ring.name}")
+        first, *others = rings
+        pointer = self._c.ring_buffer__new(first.fd, self._callback, None, None)
+        self._pointer: int | None = _pointer(pointer, f"map the ring {first.name}")
+        for ring in others:
+            _result(
+                self._c.ring_buffer__add(self._pointer, ring.fd, self._callback, None),
+                f"map the ring {ring.name}",
+            )
 
     def drain(self, limit: int, timeout_ms: int) -> list[bytes]:
         """Up to so many records; waits for the first, if there is none.

@@ -98,6 +98,7 @@ _MAPS: Final = {
     "operations": (MapType.HASH, "dt_operation_key", ""),
     "operation_cache": (MapType.ARRAY, "", ""),
     "records": (MapType.RINGBUF, "", ""),
+    "news": (MapType.RINGBUF, "", ""),
 }
 _BPF_F_MMAPABLE: Final = 1 << 10
 # Records taken by one poll(): 0.3 MB of them, 3 ms to decode.
@@ -176,7 +177,7 @@ class Kernel:
         self._operation_cache = stack.enter_context(
             _mapped(bpf.maps["operation_cache"])
         )
-        self._ring = RingBuffer(library, bpf.maps["records"])
+        self._ring = RingBuffer(library, bpf.maps["news"], bpf.maps["records"])
         stack.callback(self._ring.close)
 
     @classmethod
