@@ -171,7 +171,7 @@ class _Phases:
             if count:
                 self._measured(
                     f"kernel.{name}",
-                    f"{name}, a run",
+                    f"{name}, a run, mean of these loads",
                     "ns",
                     times_ns[name] / count - floor_ns,
                 )

@@ -56,7 +56,7 @@ class Plan:
 
 FULL: Final = Plan(
     rounds=6,
-    rounds_s=100,
+    rounds_s=85,
     file_s=0.3,
     pingpong_s=1.0,
     wrk_s=2,

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bench.plan import AIMS
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Compared", "Measured", "Results", "Spread", "markdown", "text", "to_json"]
+
+
+# Of its CPUs; from there on other programs' turns are in every latency.
+_BUSY: Final = 0.25
 
 
 class Spread(NamedTuple):
@@ -155,6 +160,15 @@ def _remarks(results: Results) -> Iterable[str]:
             "ratios of a round's two halves the least and the most."
         )
     yield from results.notes
+    missed = [
+        f"{one.what} ({_quantity(one.value.median, one.unit)})"
+        for one in results.measured
+        if one.value.median > AIMS.get(one.key, math.inf)
+    ]
+    if missed:
+        yield f"Missed: {'; '.join(missed)}."
+    if machine["load"] > machine["cpus"] * _BUSY:
+        yield "The machine had other work when this began: repeat it on a quiet one."
 
 
 _SCALES = {"ns": ((1e6, "ms"), (1e3, "µs"), (1.0, "ns"))}

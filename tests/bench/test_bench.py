@@ -85,6 +85,14 @@ def test_both_forms_say_the_machine_and_the_remarks() -> None:
     for said in (text(results()), markdown(results())):
         assert "Z80, 1 CPUs, Linux 6.6" in said
         assert "A remark." in said
+        assert "Missed: memory (80.5 MB)." in said
+        assert "repeat it on a quiet one" in said
+
+
+def test_a_quiet_machine_is_not_called_busy() -> None:
+    found = results()
+    found.machine["load"] = 0.1
+    assert "quiet" not in text(found)
 
 
 def test_it_is_bounded() -> None:
