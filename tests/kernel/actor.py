@@ -148,6 +148,13 @@ class Ends(NamedTuple):
         for part in response:
             self.respond(part)
 
+    def ways(self, request: bytes, answer: bytes) -> list[tuple[Socket, Socket, bytes]]:
+        """Who sends what to whom, for tests that do it in ways of their own."""
+        return [
+            (self.client, self.server, request),
+            (self.server, self.client, answer),
+        ]
+
     def close(self) -> None:
         self.client.close()
         self.server.close()

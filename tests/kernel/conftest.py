@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
-
-pytest.register_assert_rewrite("tests.kernel.observe")
-
-from tests.kernel.actor import Actor, Ends
+from tests.kernel.actor import Actor, Ends, Socket
 from tests.kernel.observe import Watch, settings
 
 from deetune_otel.kernel import Kernel
@@ -126,7 +122,7 @@ def server(actors: Callable[[], Actor]) -> Actor:
 @pytest.fixture
 def connect(client: Actor, server: Actor) -> Callable[..., Ends]:
     """Makes connections from `client` to `server`."""
-    listening: dict[Address, tuple[object, Address]] = {}
+    listening: dict[Address, tuple[Socket, Address]] = {}
 
     def connected(address: Address = ("127.0.0.1", 0)) -> Ends:
         if address not in listening:
@@ -141,20 +137,19 @@ def connect(client: Actor, server: Actor) -> Callable[..., Ends]:
 @pytest.fixture(scope="session")
 def syscalls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of programs/syscalls.c."""
-    return compiled(tmp_path_factory.mktemp("syscalls"), "syscalls.c", "-shared", "-fPIC")
+    return compiled(
+        tmp_path_factory.mktemp("syscalls"), "syscalls.c", "-shared", "-fPIC"
+    )
 
 
 def compiled(folder: Path, source: str, *flags: str) -> Path:
     """A program of tests/kernel/programs."""
     target = folder / source.removesuffix(".c")
     subprocess.run(
-        ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
-        + ["-o", target, PROGRAMS / source],
+        [
+            *("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", *flags),
+            *("-o", target, PROGRAMS / source),
+        ],
         check=True,
     )
     return target
-
-
-x86_only = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="32-bit system calls of x86"
-)

@@ -176,7 +176,7 @@ class Watch:
         try:
             wait_until(equal, "the expected calls", timeout_s=DEADLINE_S, every_s=0.01)
         except AssertionError:
-            assert last == wanted  # noqa: PT017 - shows what differs
+            assert last == wanted  # shows what differs
             raise
 
     def expect_both(
@@ -194,7 +194,9 @@ class Watch:
 
     def bytes(self, *pids: int) -> Bytes:
         rows = self.calls(*pids).values()
-        return Bytes(sum(row.request for row in rows), sum(row.response for row in rows))
+        return Bytes(
+            sum(row.request for row in rows), sum(row.response for row in rows)
+        )
 
     def lost(self, line: str) -> LedgerLine:
         """What went to this line of the ledger since the watch began."""
@@ -241,7 +243,7 @@ class Watch:
                 balanced, "the ledger balances", timeout_s=DEADLINE_S, every_s=0.02
             )
         except AssertionError:
-            assert last.difference == (0, 0), last  # noqa: PT017 - shows what is where
+            assert last.difference == (0, 0), last
             raise
 
 

@@ -130,8 +130,8 @@ def test_more_series_than_the_map_holds(watching: Watching) -> None:
     with watching(max_series=4) as watch:
         with Actor() as client, Actor() as server:
             for _ in range(refused):
-                address = ("127.0.0.1", free_port())
-                assert client.call("connect_error", address) == errno.ECONNREFUSED
+                nobody = ("127.0.0.1", free_port())
+                assert client.call("connect_error", nobody) == errno.ECONNREFUSED
             call = Call(Role.CLIENT, Protocol.CONNECT, errno.ECONNREFUSED)
             own = watch.count(call, client.pid)
             assert own <= 4

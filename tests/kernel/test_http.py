@@ -180,7 +180,7 @@ def test_bodies_by_length(
     ends = connect()
     up = head("PUT /file HTTP/1.1", f"content-length:{size}")
     down = head("HTTP/1.1 200 OK", f"CONTENT-LENGTH:  {size} ")
-    for sender, receiver, first in ((*ends, up), (*reversed(ends), down)):
+    for sender, receiver, first in ends.ways(up, down):
         sender.send(first)
         sent = sender.start("send_repeated", b"x", size)
         assert receiver.call("discard", len(first) + size) == len(first) + size
@@ -270,9 +270,7 @@ def test_heads_alone(
     ends.call(get(), OK)
     ends.request(ask * 20)
     ends.respond(said * 20)
-    totals = same(
-        *[(ask, said)] * 21, (ask, unclear), (get(), OK), bodies=(0, 3)
-    )
+    totals = same(*[(ask, said)] * 21, (ask, unclear), (get(), OK), bodies=(0, 3))
     watch.expect_both(client.pid, server.pid, {(HTTP, 200): totals})
 
 
@@ -457,9 +455,7 @@ def test_the_wrong_protocol_is_taken_back(
     before = watch.noted("demoted").exchanges
     ends.call(b"GET thing\r\n", b"VALUE thing 0 5\r\nhello\r\nEND\r\n")
     ends.call(b"GET other\r\n", b"END\r\n")
-    watch.expect_both(
-        client.pid, server.pid, {(UNKNOWN, 0): Calls(2, 22, 29 + 5)}
-    )
+    watch.expect_both(client.pid, server.pid, {(UNKNOWN, 0): Calls(2, 22, 29 + 5)})
     assert watch.noted("demoted").exchanges - before == 2
 
 
@@ -567,9 +563,7 @@ def test_times_are_those_of_the_bytes(
     for actor in (client, server):
         (row,) = [r for r in watch.series(actor.pid) if r[1].protocol is HTTP]
         (span,) = [
-            one
-            for one in watch.exchanges(actor.pid)
-            if one.key.protocol is HTTP
+            one for one in watch.exchanges(actor.pid) if one.key.protocol is HTTP
         ]
         assert span.start_ns < span.first_byte_ns < span.end_ns
         assert row[2].duration_sum_ns == span.end_ns - span.start_ns

@@ -92,7 +92,7 @@ def test_a_descriptor_handed_to_another_process(
 
 
 def test_a_pid_that_comes_again(
-    watch: Watch, client: Actor, server: Actor, connect: Callable[..., Ends]
+    watch: Watch, server: Actor, connect: Callable[..., Ends]
 ) -> None:
     """Two processes, told apart by when they started."""
     ends = connect()
@@ -278,14 +278,19 @@ def test_connections_older_than_the_agent(watching: Watching, tmp_path: Path) ->
         binary.request(b"\1\2\3")
 
         with watching() as watch:
-            in_head.call(get()[20:], OK)
-            in_capitals.call(b"HOST: x\r\n\r\n", OK)
-            waiting.respond(OK)
-            unix_waiting.respond(OK)
-            in_body.respond(b"H" * 1000)
-            in_chunks.respond(b"56789\r\n0\r\n\r\n")
-            resp_waiting.respond(PONG)
-            binary.respond(b"\4")
+            rests = [
+                (in_head, get()[20:], OK),
+                (in_capitals, b"HOST: x\r\n\r\n", OK),
+                (waiting, b"", OK),
+                (unix_waiting, b"", OK),
+                (in_body, b"", b"H" * 1000),
+                (in_chunks, b"", b"56789\r\n0\r\n\r\n"),
+                (resp_waiting, b"", PONG),
+                (binary, b"", b"\4"),
+            ]
+            for ends, request, answer in rests:
+                ends.call(request, answer)
+            left_out = sum(len(request + answer) for _, request, answer in rests)
             assert watch.calls(client.pid, server.pid) == {}
             older = (idle, in_head, in_capitals, waiting, in_body, in_chunks)
             answers = [OK, response(b"", 404), response(b"", 500)]
@@ -315,6 +320,6 @@ def test_connections_older_than_the_agent(watching: Watching, tmp_path: Path) ->
             spans = [watch.exchanges(actor.pid) for actor in (client, server)]
             wires = [{span.wire for span in several} for several in spans]
             assert wires[0] == wires[1]
-            assert watch.lost("midstream").bytes > 2 * 1000
+            assert watch.lost("midstream").bytes >= 2 * left_out
             client.kill()
             server.kill()

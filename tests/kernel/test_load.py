@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 from tests.kernel.conftest import PROGRAMS, compiled
@@ -17,9 +17,6 @@ from tests.process import Child, wait_until
 from tests.programs import Nginx, Redis, redis_benchmark, wrk
 
 from deetune_otel.model import End, Protocol, Role
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.kernel
 
@@ -125,8 +122,10 @@ def test_reader_and_writer_apart(
     words = (request.decode(), answer.decode())
     with DuplexServer([duplex, "server", *words], log=tmp_path / "log") as server:
         client = subprocess.Popen(
-            [duplex, "client", *words]
-            + [str(n) for n in (server.port, connections, count, in_flight)]
+            [
+                *(duplex, "client", *words),
+                *map(str, (server.port, connections, count, in_flight)),
+            ]
         )
         assert client.wait(30) == 0
         n = connections * count
@@ -135,17 +134,17 @@ def test_reader_and_writer_apart(
         watch.expect_both(client.pid, server.pid, {(protocol, code): totals})
 
 
-GO: Final = shutil.which("go", path="/usr/local/go/bin:/usr/bin:/bin")
+GO: Final = shutil.which("go", path="/usr/local/go/bin:/usr/bin:/bin") or ""
 
 if GO:
 
     @pytest.fixture(scope="module")
-    def go_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    def go_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = tmp_path_factory.mktemp("go") / "gohttp"
         subprocess.run(
             [GO, "build", "-o", target, PROGRAMS / "http.go"], check=True, timeout=180
         )
-        yield target
+        return target
 
     @pytest.mark.timeout(240)
     def test_go(watch: Watch, go_program: Path, tmp_path: Path) -> None:
@@ -158,13 +157,16 @@ if GO:
             )
             assert client.wait(60) == 0
             each = workers * count // 4
-            for pid, role in ((client.pid, Role.CLIENT), (server.pid, Role.SERVER)):
-                wait_until(
-                    lambda pid=pid: sum(n.number for n in watch.calls(pid).values())
-                    == 4 * each,
-                    "every request",
-                    timeout_s=5,
-                )
+            ends = ((client.pid, Role.CLIENT), (server.pid, Role.SERVER))
+            wait_until(
+                lambda: all(
+                    sum(n.number for n in watch.calls(pid).values()) == 4 * each
+                    for pid, _ in ends
+                ),
+                "every request",
+                timeout_s=5,
+            )
+            for pid, role in ends:
                 found = watch.calls(pid)
                 assert {c: n.number for c, n in found.items()} == {
                     http(role): 3 * each,
@@ -182,7 +184,5 @@ if GO:
                     b"POST /sized": each,
                     b"HEAD /gone": each,
                 }
-            sizes = [
-                sum(watch.bytes(pid)) for pid in (client.pid, server.pid)
-            ]
+            sizes = [sum(watch.bytes(pid)) for pid in (client.pid, server.pid)]
             assert sizes[0] == sizes[1]

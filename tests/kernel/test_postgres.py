@@ -62,9 +62,12 @@ def test_queries_are_turns(
 ) -> None:
     path = str(cluster.folder / f".s.PGSQL.{cluster.port}")
     end = client.connect(path if over_unix else ("127.0.0.1", cluster.port))
-    hello = message(b"", struct.pack(">I", 3 << 16) + b"user\0shop\0database\0postgres\0\0")
+    hello = message(
+        b"", struct.pack(">I", 3 << 16) + b"user\0shop\0database\0postgres\0\0"
+    )
     queries = [hello] + [
-        message(b"Q", f"SELECT generate_series(1, {n})\0".encode()) for n in (1, 5, 2000)
+        message(b"Q", f"SELECT generate_series(1, {n})\0".encode())
+        for n in (1, 5, 2000)
     ]
     received = 0
     for query in queries:
@@ -77,16 +80,8 @@ def test_queries_are_turns(
         assert (edge.transport, edge.peer_address) == (Transport.UNIX, path[:63])
     else:
         assert (edge.peer_address, edge.server_port) == ("127.0.0.1", cluster.port)
-    (backend,) = {
-        owner.process.pid
-        for owner in watch.kernel.read_owners().values()
-        if owner.id in {one.owner_id for one in watch.kernel.read_edges().values()}
-        and owner.comm == "postgres"
-        and owner.parent_pid == _postmaster(cluster)
-        and unknown(Role.SERVER) in watch.calls(owner.process.pid)
-        and watch.calls(owner.process.pid)[unknown(Role.SERVER)] == totals
-    }
-    assert watch.calls(backend) == {unknown(Role.SERVER): totals}
+    (backend,) = watch.children(_postmaster(cluster), "postgres")
+    watch.expect(backend, {unknown(Role.SERVER): totals})
 
 
 def _postmaster(cluster: Postgres) -> int:

@@ -8,14 +8,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.apps.resp import Connection
 from tests.kernel.messages import redis
 from tests.kernel.observe import Call, Calls, Watch, unknown
+from tests.process import wait_until
 from tests.programs import Redis
 
 from deetune_otel.model import End, Protocol, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.kernel.actor import Actor, Ends, Socket
 
@@ -31,9 +34,9 @@ def called(role: Role, outcome: int = 0, end: End = End.COMPLETE) -> Call:
 
 
 @pytest.fixture
-def store(watch: Watch, tmp_path: object) -> Iterator[Redis]:
+def store(watch: Watch, tmp_path: Path) -> Iterator[Redis]:
     del watch  # stops before the ledger is looked at
-    with Redis.start(tmp_path) as running:  # type: ignore[arg-type]
+    with Redis.start(tmp_path) as running:
         yield running
 
 
@@ -115,9 +118,7 @@ def test_errors_by_their_code(
         assert {call.role for call in watch.calls(pid)} == {role}
 
 
-def test_no_permission(
-    watch: Watch, client: Actor, store: Redis, talk: Socket
-) -> None:
+def test_no_permission(watch: Watch, client: Actor, store: Redis, talk: Socket) -> None:
     """NOPERM and, once a password is wanted, NOAUTH."""
     talk.send(redis("ACL", "SETUSER", "low", "on", ">p", "-@all", "+auth", "+ping"))
     talk.take(b"+OK\r\n")
@@ -191,9 +192,7 @@ def test_a_command_in_single_bytes(
         b"$0\r\n\r\n",
     ]
     for reply in replies:
-        ends.split(
-            [bytes([b]) for b in request], [bytes([b]) for b in reply]
-        )
+        ends.split([bytes([b]) for b in request], [bytes([b]) for b in reply])
     n = len(replies)
     totals = Calls(n, n * len(request), sum(map(len, replies)))
     watch.expect_both(client.pid, server.pid, {(REDIS, 0): totals})
@@ -230,9 +229,7 @@ def test_inline_commands(
     assert watch.operations(store.pid) == {b"PING": 1, b"SET": 1, b"GET": 1}
 
 
-def test_transactions(
-    watch: Watch, client: Actor, store: Redis, talk: Socket
-) -> None:
+def test_transactions(watch: Watch, client: Actor, store: Redis, talk: Socket) -> None:
     all_ = Ledger(talk)
     queued = b"+QUEUED\r\n"
     request = redis("MULTI") + redis("INCR", "n") * 2 + redis("EXEC")
@@ -275,9 +272,6 @@ def test_blocking_commands_last_as_long_as_they_block(
 
 def client_of(store: Redis) -> str:
     """Pushes from this process, once the other one waits."""
-    from tests.apps.resp import Connection
-    from tests.process import wait_until
-
     connection = Connection(store.port)
     try:
         wait_until(
@@ -291,8 +285,6 @@ def client_of(store: Redis) -> str:
 
 def published(talk: Socket, store: Redis, payload: str) -> bytes:
     """Publishes from this process and gives what the subscriber reads."""
-    from tests.apps.resp import Connection
-
     connection = Connection(store.port)
     try:
         assert connection.ask("PUBLISH", "news", payload) == ":1"
@@ -348,8 +340,6 @@ def test_keys_invalidated_are_no_calls(
     watch: Watch, client: Actor, talk: Socket, store: Redis
 ) -> None:
     """Pushes come between a command and its reply, and by themselves."""
-    from tests.apps.resp import Connection
-
     for command in (redis("HELLO", "3"), redis("CLIENT", "TRACKING", "ON")):
         talk.send(command)
         assert not talk.recv().startswith(b"-")

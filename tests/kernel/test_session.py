@@ -43,7 +43,7 @@ def test_a_new_process_is_told_of_at_once(
         owner = told[actor.pid]
         assert owner.parent_pid == os.getpid()
         assert owner.comm == Path(f"/proc/{actor.pid}/comm").read_text().strip()
-        assert owner.netns == os.stat(f"/proc/{actor.pid}/ns/net").st_ino
+        assert owner.netns == Path(f"/proc/{actor.pid}/ns/net").stat().st_ino
         assert watch.kernel.read_owners()[owner.id] == owner
         boot_ticks = int(
             Path(f"/proc/{actor.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -92,9 +92,7 @@ def test_two_at_once_are_no_cause(
     backend = actors()
     listener, address = server.listen()
     back_listener, back_address = backend.listen()
-    first, second = (
-        Ends(client.connect(address), listener.accept()) for _ in range(2)
-    )
+    first, second = (Ends(client.connect(address), listener.accept()) for _ in range(2))
     back = Ends(server.connect(back_address), back_listener.accept())
     first.call(get(), OK)
     (owner,) = watch.owners({server.pid})
@@ -143,9 +141,7 @@ def test_detached_it_counts_no_more(watching: Watching) -> None:
         watch.expect_both(client.pid, server.pid, {(Protocol.HTTP, 200): ONCE})
 
 
-def test_what_the_programs_cost(
-    watch: Watch, connect: Callable[..., Ends]
-) -> None:
+def test_what_the_programs_cost(watch: Watch, connect: Callable[..., Ends]) -> None:
     """Each program with its runs, while it is measured."""
     ends = connect()
     ends.call(get(), OK)

@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.kernel.actor import Actor, Ends
 from tests.kernel.messages import OK, get
-from tests.kernel.observe import Calls, Watch, unknown
-from tests.process import wait_until
+from tests.kernel.observe import Calls, Watch, http, unknown
 
-from deetune_otel.model import Protocol, Role, Transport
+from deetune_otel.model import End, Protocol, Role, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.kernel.actor import Actor, Ends
+    from tests.kernel.conftest import Watching
 
 pytestmark = pytest.mark.kernel
 
@@ -89,23 +90,14 @@ def test_unix(
         here.close()
         there.close()
     for actor, role in ((client, Role.CLIENT), (server, Role.SERVER)):
-        found = wait_until(
-            lambda pid=actor.pid: len(watch.calls(pid)) == 3 and watch.calls(pid),
-            "the closed one is seen",
-            timeout_s=5,
+        watch.expect(
+            actor.pid,
+            {
+                http(role): ONCE,
+                http(role, 0, End.CLOSED): Calls(1, len(get("/never")), 0),
+                unknown(role): Calls(1, 1, 1),
+            },
         )
-        assert [tuple(call)[1:] for call in found] == sorted(
-            tuple(call)[1:] for call in found
-        )
-        numbers = sorted(
-            (call.role, call.protocol, call.outcome, call.end, calls)
-            for call, calls in found.items()
-        )
-        assert numbers == [
-            (role, "http", 0, "closed", Calls(1, len(get("/never")), 0)),
-            (role, "http", 200, "complete", ONCE),
-            (role, "unknown", 0, "complete", Calls(1, 1, 1)),
-        ]
         (edge,) = watch.edges(actor.pid)
         assert (edge.role, edge.transport) == (role, Transport.UNIX)
         assert edge.server_port == 0
@@ -125,14 +117,10 @@ def test_pairs_without_a_name_are_not_observed(watch: Watch, client: Actor) -> N
     assert watch.noted("not_observed").bytes - before >= 2 * len(get())
 
 
-def test_unix_sockets_can_be_left_out(
-    watching: Callable[..., object], tmp_path: Path
-) -> None:
+def test_unix_sockets_can_be_left_out(watching: Watching, tmp_path: Path) -> None:
     """With the setting: nothing of them is counted, and their bytes are noted."""
-    from tests.kernel.actor import Actor
-
     with (
-        watching(observe_unix=False) as watch,  # type: ignore[attr-defined]
+        watching(observe_unix=False) as watch,
         Actor() as client,
         Actor() as server,
     ):
@@ -144,9 +132,7 @@ def test_unix_sockets_can_be_left_out(
         assert watch.noted("not_observed").bytes >= len(get())
 
 
-def test_datagrams_are_not_observed(
-    watch: Watch, client: Actor, server: Actor
-) -> None:
+def test_datagrams_are_not_observed(watch: Watch, client: Actor, server: Actor) -> None:
     before = watch.noted("not_observed").bytes
     there, address = server.call("datagram_server", ("127.0.0.1", 0))
     here = client.call("datagram", address)
@@ -159,21 +145,18 @@ def test_datagrams_are_not_observed(
 def test_the_agents_own_traffic_is_not_observed(watch: Watch) -> None:
     """This process holds the kernel side: its export is no traffic."""
     before = watch.noted("not_observed").bytes
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()[:2]) as here:
-            there = listener.accept()[0]
-            with there:
-                here.sendall(get())
-                assert there.recv(1000) == get()
-    import os
-
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()[:2]) as here,
+        listener.accept()[0] as there,
+    ):
+        here.sendall(get())
+        assert there.recv(1000) == get()
     assert watch.calls(os.getpid()) == {}
     assert watch.noted("not_observed").bytes - before >= 2 * len(get())
 
 
-def test_an_edge_for_each_server(
-    watch: Watch, client: Actor, server: Actor
-) -> None:
+def test_an_edge_for_each_server(watch: Watch, client: Actor, server: Actor) -> None:
     """Of one client to two ports, and to one port by two addresses."""
     edges = set()
     for address in ("127.0.0.1", "127.0.0.1", "127.0.0.2"):
@@ -238,6 +221,4 @@ def test_greetings_that_look_like_something_known(
     ends.call(request_, answer)
     said = len(greeting) + 2 * len(answer)
     for actor, role in ((client, Role.CLIENT), (server, Role.SERVER)):
-        watch.expect(
-            actor.pid, {unknown(role): Calls(2, 2 * len(request_), said)}
-        )
+        watch.expect(actor.pid, {unknown(role): Calls(2, 2 * len(request_), said)})

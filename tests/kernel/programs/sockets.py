@@ -210,7 +210,9 @@ class Sockets:
         self.calls = ctypes.CDLL(path, use_errno=True)
 
     def native_send(self, number: int, how: str, data: bytes, parts: int = 1) -> int:
-        return self._native(number, how, ctypes.create_string_buffer(data), len(data), parts)
+        return self._native(
+            number, how, ctypes.create_string_buffer(data), len(data), parts
+        )
 
     def native_recv(self, number: int, how: str, count: int, parts: int = 1) -> bytes:
         buffer = ctypes.create_string_buffer(count)
@@ -221,7 +223,9 @@ class Sockets:
         """Receives so much into nowhere (MSG_TRUNC)."""
         return self._native(number, how, None, count, 1)
 
-    def _native(self, number: int, how: str, buffer: Any, count: int, parts: int) -> int:
+    def _native(
+        self, number: int, how: str, buffer: Any, count: int, parts: int
+    ) -> int:
         assert self.calls is not None
         function = self.calls[how]
         function.restype = ctypes.c_long
@@ -262,9 +266,7 @@ class Sockets:
     def reset(self, number: int) -> None:
         """Ends it with RST instead of FIN."""
         one = self.known.pop(number)
-        one.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-        )
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         one.close()
 
     def forget(self, number: int) -> None:
@@ -278,12 +280,16 @@ class Sockets:
         _, descriptors, _, _ = socket.recv_fds(self.known[channel], 1, 1)
         return self._add(socket.socket(fileno=descriptors[0]))
 
-    def in_fork(self, steps: list[tuple[str, tuple[Any, ...]]]) -> tuple[int, list[Any]]:
+    def in_fork(
+        self, steps: list[tuple[str, tuple[Any, ...]]]
+    ) -> tuple[int, list[Any]]:
         """A child of this process does the steps and ends; its pid and their results."""
         out, into = os.pipe()
         pid = os.fork()
         if not pid:
-            os.write(into, pickle.dumps([getattr(self, name)(*args) for name, args in steps]))
+            os.write(
+                into, pickle.dumps([getattr(self, name)(*args) for name, args in steps])
+            )
             os._exit(0)
         os.close(into)
         with os.fdopen(out, "rb") as said:
