@@ -40,7 +40,6 @@ TESTED_WITH: Final = {
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",
     "kernel/libbpf.py": "kernel/test_features.py",
-    "kernel/session.py": "test_pipeline.py",
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.kernel.actor import Actor, Ends
 from tests.kernel.messages import OK, get, redis, response
-from tests.kernel.observe import Call, Calls, Watch, http
+from tests.kernel.observe import BUSY_DEADLINE_S, Call, Calls, Watch, http
 from tests.process import free_port, wait_until
 
 from deetune_otel.model import Exchange, KeptBecause, Protocol, Role
@@ -164,7 +164,11 @@ def test_more_series_than_the_map_holds(watching: Watching) -> None:
             total = sum(one.count for one in watch.kernel.read_series().values())
             return total == watch.kernel.read_ledger().counted.exchanges
 
-        wait_until(all_is_there, "the series hold what the ledger counted", timeout_s=5)
+        wait_until(
+            all_is_there,
+            "the series hold what the ledger counted",
+            timeout_s=BUSY_DEADLINE_S,
+        )
         over = watch.noted("overflow_series").exchanges
         in_common = sum(
             value.count
@@ -208,7 +212,9 @@ def test_a_ring_that_nobody_reads(watching: Watching) -> None:
             return spans + without == ledger.counted.exchanges
 
         wait_until(
-            all_is_there, "each exchange has its span or its reason", timeout_s=5
+            all_is_there,
+            "each exchange has its span or its reason",
+            timeout_s=BUSY_DEADLINE_S,
         )
 
 
@@ -253,7 +259,9 @@ def test_the_span_budget(watching: Watching) -> None:
             return spans + over == ledger.counted.exchanges
 
         wait_until(
-            all_is_there, "each exchange has its span or its reason", timeout_s=5
+            all_is_there,
+            "each exchange has its span or its reason",
+            timeout_s=BUSY_DEADLINE_S,
         )
 
 

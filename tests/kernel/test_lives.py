@@ -232,16 +232,17 @@ def test_requests_without_an_answer_are_open(
     """In the ledger until they end: here by an answer."""
     asked = 30
 
-    def open_now() -> tuple[int, int]:
-        line = watch.kernel.read_ledger().open
-        return line.exchanges, line.bytes
-
-    before = open_now()
+    before = watch.kernel.read_ledger().open
     ends = connect()
     ends.call(get(), OK)
     ends.request(get() * asked)
-    exchanges, size = (now - then for now, then in zip(open_now(), before, strict=True))
-    assert (exchanges, size) == (2 * asked, 2 * asked * len(get()))
+
+    def these_are_open() -> bool:
+        now = watch.kernel.read_ledger().open
+        more = (now.exchanges - before.exchanges, now.bytes - before.bytes)
+        return more == (2 * asked, 2 * asked * len(get()))
+
+    wait_until(these_are_open, "the requests are open, at both ends", timeout_s=5)
     watch.wait_for_balance()
     ends.respond(OK * asked)
     watch.expect_both(client.pid, server.pid, {(HTTP, 200): times(asked + 1)})
