@@ -297,7 +297,9 @@ static __always_inline void dt_http_enter(struct dt_walker *m, struct dt_flight 
 /* The connection ends: of a body that was announced, what came is what counts. */
 static __always_inline void dt_http_cut_off(struct dt_walker *m)
 {
-	if (m->phase == DT_PHASE_UNTIL_CLOSE)
+	if (m->phase >= DT_PHASE_PROTOCOL && m->phase < DT_HTTP_CHUNK_SIZE)
+		m->body_bytes = 0; /* the head itself is cut off */
+	else if (m->phase == DT_PHASE_UNTIL_CLOSE)
 		m->body_bytes = ~0ULL - m->skip;
 	else if (m->phase == DT_PHASE_BODY)
 		m->body_bytes -= m->skip;

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * Turn-taking: what is counted of a connection whose protocol is not known, encrypted ones too.
+ */
+#pragma once
+
+#include "span.h"
+
+static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 response)
+{
+	struct dt_series_key key = { .edge = c->edge };
+	struct dt_series *v = dt_series_of(&key, c->role);
+
+	if (!v)
+		return;
+	if (request)
+		__sync_fetch_and_add(&v->request_bytes, request);
+	if (response)
+		__sync_fetch_and_add(&v->response_bytes, response);
+	dt_settle(c, DT_COUNTED, 0, request + response);
+}
+
+/* Bytes of a connection whose protocol is not known. The exchange is counted at the first byte
+ * back: when the last one has come can not be told. */
+__noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request)
+{
+	struct dt_exchange x = {};
+
+	if (!c)
+		return 0;
+	x.key.edge = c->edge;
+	if (is_request) {
+		if (!c->turn_open) {
+			c->turn_open = 1;
+			c->turn_start_ns = now;
+			dt_note(DT_SEEN, 1, 0);
+		}
+		c->turn_bytes += bytes;
+		return 0;
+	}
+	if (!c->turn_open) {
+		dt_turn_add(c, 0, bytes);
+		return 0;
+	}
+	c->turn_open = 0;
+	x.request.start_ns = c->turn_start_ns;
+	x.request.bytes = c->turn_bytes;
+	c->turn_bytes = 0;
+	x.response.first_ns = x.response.last_ns = now;
+	x.response.bytes = bytes;
+	dt_count(c, &x);
+	dt_offer_span(c, 0, &x);
+	return 0;
+}
+
+/* A turn that nobody answered. */
+static __noinline int dt_close_turn(struct dt_conn *c, __u64 now)
+{
+	struct dt_exchange x = { .key.end = DT_END_CLOSED };
+
+	x.key.edge = c->edge;
+	x.request.start_ns = c->turn_start_ns;
+	x.request.bytes = c->turn_bytes;
+	x.response.first_ns = x.response.last_ns = now;
+	c->turn_open = 0;
+	c->turn_bytes = 0;
+	dt_count(c, &x);
+	dt_offer_span(c, 0, &x);
+	return 0;
+}
