@@ -114,7 +114,8 @@ class SeriesKey(NamedTuple):
     signature: int  # 0: the protocol names no operation; 1: overflow
     outcome: int  # HTTP status, Redis error index, errno of a failed connect
     end: End
-    overflow_role: Role = Role.UNKNOWN  # only with edge_id 0: there is no edge to tell it
+    # Only with edge_id 0: there is no edge to tell it.
+    overflow_role: Role = Role.UNKNOWN
 
 
 class SeriesValue(NamedTuple):
@@ -144,7 +145,7 @@ class Cause(NamedTuple):
     """The server exchange during which a client request was made."""
 
     wire: Wire
-    trace_header: bytes  # raw header line of that exchange's request, b"" if it had none
+    trace_header: bytes  # raw header line of that exchange's request, b"" if none
 
 
 class Exchange(NamedTuple):
@@ -242,5 +243,6 @@ class Service:
     name: str
     namespace: str = ""
     instance_id: str = ""
-    attributes: dict[str, str | int] = field(default_factory=dict)  # other resource attributes
+    # Other resource attributes.
+    attributes: dict[str, str | int] = field(default_factory=dict)
     found_by: str = ""  # "OTEL_SERVICE_NAME", "container", "systemd", "script", ...
