@@ -183,7 +183,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 	} else {
 		goto not_observed;
 	}
-	if (!c) {
+	if (!c || !c->transport) { /* no memory, or the other direction is about to fill it in */
 		dt_note(DT_SEEN, 0, ret);
 		dt_note(DT_LOST_STATE, 0, ret);
 		return 0;

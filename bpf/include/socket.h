@@ -10,12 +10,13 @@
 static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u8 transport,
 					 __u8 role, __u8 flags)
 {
-	c->transport = transport;
 	c->role = role;
 	c->flags = flags;
 	c->protocol = DT_PROTOCOL_UNDECIDED;
 	c->netns = sk->__sk_common.skc_net.net->ns.inum;
 	c->opened_ns = bpf_ktime_get_ns();
+	dt_forget_values();
+	c->transport = transport; /* last: says that the others are there */
 }
 
 /* What is known once a connection is established: its ends, and the first data sequence number of
