@@ -84,9 +84,11 @@ struct dt_owner_key {
 };
 
 struct dt_owner {
-	__u64 cgroup_id; /* cgroup v2 id */
-	__u32 id;	 /* small number, index into owner_limits */
-	__u32 parent_pid;
+	__u64 cgroup_id;  /* cgroup v2 id */
+	__u32 id;	  /* small number, index into owner_limits */
+	__u32 local_pid;  /* thread group id in the agent's pid namespace; 0: not in it */
+	__u32 parent_pid; /* likewise, of the process's parent */
+	__u32 pad;
 	char comm[DT_COMM_BYTES];
 };
 
