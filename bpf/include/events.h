@@ -219,7 +219,7 @@ struct dt_exchange_record {
 	__u32 type;
 	__u32 edge;
 	__u32 owner_id;
-	__u32 tid; /* thread that finished it */
+	__u32 tid; /* thread that finished it, in the root pid namespace */
 	struct dt_series_key key;
 	struct dt_wire wire;
 	struct dt_wire cause; /* the server exchange that made this client one; zero: not known */
