@@ -24,6 +24,7 @@ def owner(number: int = 1, **changes: Any) -> Owner:
         netns=7,
         cgroup_id=1,
         comm=f"program{number}",
+        local_pid=1000 + number,
     )
     return made._replace(**changes)
 

@@ -131,7 +131,7 @@ def test_a_call_tree_is_one_trace(tmp_path: Path) -> None:
             assert server.attributes["http.response.status_code"] == 200
             assert path[3].kind == CLIENT
             assert path[3].attributes["peer.service"] == "aio"
-        assert os.getpid() not in {one.process.pid for one in agent._names.owners()}
+        assert os.getpid() not in {one.local_pid for one in agent._names.owners()}
         at_rest(agent)
 
 
@@ -191,7 +191,7 @@ def test_a_process_that_ended_leaves_its_counts(tmp_path: Path) -> None:
 
 def _knows(agent: Agent, pid: int) -> bool:
     agent.snapshot()
-    return any(owner.process.pid == pid for owner in agent._names.owners())
+    return any(owner.local_pid == pid for owner in agent._names.owners())
 
 
 def test_over_its_memory_it_gives_up_spans_and_says_so() -> None:

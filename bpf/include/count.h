@@ -36,6 +36,32 @@ static __always_inline __u64 dt_wake(void)
 									    : BPF_RB_NO_WAKEUP;
 }
 
+/* The namespace that the current process lives in. */
+static __always_inline void dt_find_own_pid_namespace(void)
+{
+	struct pid *pid = bpf_get_current_task_btf()->thread_pid;
+	__u32 level = pid->level;
+	struct upid here;
+
+	if (bpf_probe_read_kernel(&here, sizeof(here), &pid->numbers[level]))
+		return;
+	dt_own_pid_level = level;
+	dt_own_pid_namespace = (__u64)here.ns;
+}
+
+/* A process's number in the agent's pid namespace; 0 when it has none there. */
+static __always_inline __u32 dt_local_pid(struct task_struct *process)
+{
+	struct pid *pid = process->group_leader->thread_pid;
+	struct upid here;
+
+	if (!pid || pid->level < dt_own_pid_level)
+		return 0;
+	if (bpf_probe_read_kernel(&here, sizeof(here), &pid->numbers[dt_own_pid_level]))
+		return 0;
+	return (__u64)here.ns == dt_own_pid_namespace ? here.nr : 0;
+}
+
 static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
@@ -46,7 +72,8 @@ static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)
 	if (bpf_map_pop_elem(&owner_ids, &owner.id))
 		return 0; /* "other processes" */
 	owner.cgroup_id = bpf_get_current_cgroup_id();
-	owner.parent_pid = t->real_parent->tgid;
+	owner.local_pid = dt_local_pid(t);
+	owner.parent_pid = dt_local_pid(t->real_parent);
 	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
 	if (bpf_map_update_elem(&owners, key, &owner, BPF_NOEXIST)) {
 		bpf_map_push_elem(&owner_ids, &owner.id, 0);

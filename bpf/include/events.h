@@ -84,9 +84,11 @@ struct dt_owner_key {
 };
 
 struct dt_owner {
-	__u64 cgroup_id; /* cgroup v2 id */
-	__u32 id;	 /* small number, index into owner_limits */
-	__u32 parent_pid;
+	__u64 cgroup_id;  /* cgroup v2 id */
+	__u32 id;	  /* small number, index into owner_limits */
+	__u32 local_pid;  /* thread group id in the agent's pid namespace; 0: not in it */
+	__u32 parent_pid; /* likewise, of the process's parent */
+	__u32 pad;
 	char comm[DT_COMM_BYTES];
 };
 
@@ -217,7 +219,7 @@ struct dt_exchange_record {
 	__u32 type;
 	__u32 edge;
 	__u32 owner_id;
-	__u32 tid; /* thread that finished it */
+	__u32 tid; /* thread that finished it, in the root pid namespace */
 	struct dt_series_key key;
 	struct dt_wire wire;
 	struct dt_wire cause; /* the server exchange that made this client one; zero: not known */

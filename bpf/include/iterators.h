@@ -18,6 +18,7 @@ int dt_iter_listeners(struct bpf_iter__task_file *ctx)
 	__u32 one = 1;
 
 	dt_own_tgid = bpf_get_current_pid_tgid() >> 32;
+	dt_find_own_pid_namespace();
 	if (!dt_unix_salt)
 		dt_unix_salt = bpf_get_prandom_u32();
 	if (!file)

@@ -117,6 +117,19 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct pid_namespace;
+
+/* a process's number in one pid namespace; numbers[0] of struct pid is the root namespace's */
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -125,6 +138,7 @@ struct task_struct {
 	__u64 start_boottime;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
 	char comm[16];

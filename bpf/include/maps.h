@@ -17,6 +17,8 @@ const volatile __u8 dt_observe_unix = 1;
 /* The agent's thread group, in the numbers of the root pid namespace: written by the first
  * iterator, which runs in the agent's own context. */
 __u32 dt_own_tgid;
+__u32 dt_own_pid_level;	    /* how deep the agent's pid namespace is; 0: the root's */
+__u64 dt_own_pid_namespace; /* its address */
 
 /* Unix sockets are named by inode numbers, which other hosts have too: this tells them apart. */
 __u32 dt_unix_salt;

@@ -86,6 +86,7 @@ class Owner(NamedTuple):
     netns: int
     cgroup_id: int
     comm: str
+    local_pid: int  # in the agent's pid namespace, as parent_pid is; 0: not in it
 
 
 class Edge(NamedTuple):

@@ -26,6 +26,8 @@ def owner_of(pid: int, *, later_by_ticks: int = 0, comm: str = "") -> Owner:
     stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
     ticks = int(stat.rpartition(")")[2].split()[19]) + later_by_ticks
     netns = Path(f"/proc/{pid}/ns/net").stat().st_ino
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    levels = next(line for line in status.splitlines() if line.startswith("NSpid:"))
     return Owner(
         id=pid,
         process=ProcessKey(pid, ticks * TICK_NS + TICK_NS // 3),
@@ -33,6 +35,7 @@ def owner_of(pid: int, *, later_by_ticks: int = 0, comm: str = "") -> Owner:
         netns=netns,
         cgroup_id=0,
         comm=comm or stat.partition("(")[2].rpartition(")")[0],
+        local_pid=int(levels.split()[-1]),
     )
 
 
@@ -45,7 +48,8 @@ def started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that lives until the end of the block; its stdin is a pipe of ours.
 
-    Returns once the child is past its exec (Popen waits for that).
+    Returns once the child is past its exec: Popen waits for its pipe to close, which
+    comes a moment before the new arguments can be read.
     """
     with subprocess.Popen(
         [str(word) for word in argv],
@@ -56,6 +60,8 @@ def started(
         start_new_session=True,
     ) as child:
         try:
+            command_line = Path(f"/proc/{child.pid}/cmdline")
+            wait_until(command_line.read_bytes, "the arguments", every_s=0.001)
             yield child
         finally:
             with contextlib.suppress(ProcessLookupError):

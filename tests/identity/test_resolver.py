@@ -18,7 +18,7 @@ from deetune_otel.identity.resolver import Resolver, read_host_id
 from deetune_otel.model import Owner, ProcessKey
 
 A = "3f4e1c0d9b8a7f6e5d4c3b2a190817263544536271809fafbecdd0e1f2031425"
-ENDED = Owner(1, ProcessKey(2**22 - 1, 1), 0, 1, 1, "short-lived")
+ENDED = Owner(1, ProcessKey(2**22 - 1, 1), 0, 1, 1, "short-lived", 2**22 - 1)
 
 
 class Clock:

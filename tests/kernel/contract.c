@@ -16,7 +16,7 @@
 
 struct dt_owner_key sample_owner_key IN("owner_key") = {.start_ns = 99, .pid = 42, .netns = 4026531840};
 struct dt_owner sample_owner IN("owner") = {
-	.cgroup_id = 5, .id = 3, .parent_pid = 1, .comm = "nginx: worker p"};
+	.cgroup_id = 5, .id = 3, .local_pid = 2, .parent_pid = 1, .comm = "nginx: worker p"};
 
 struct dt_edge_key sample_edge_key IN("edge_key") = {.address = V4(10, 0, 0, 7),
 					      .owner_id = 3,
@@ -90,7 +90,7 @@ struct dt_owner_record sample_new_owner IN("new_owner") = {
 	.type = DT_RECORD_OWNER,
 	.id = 3,
 	.key = {.start_ns = 99, .pid = 42, .netns = 4026531840},
-	.owner = {.cgroup_id = 5, .id = 3, .parent_pid = 1, .comm = "redis-server"},
+	.owner = {.cgroup_id = 5, .id = 3, .local_pid = 2, .parent_pid = 1, .comm = "redis-server"},
 };
 struct dt_blind_record sample_blind IN("blind") = {
 	.type = DT_RECORD_BLIND, .owner_id = 3, .sent_bytes = 1, .received_bytes = 2};

@@ -106,13 +106,13 @@ class Watch:
         return {
             owner.id
             for owner in self.kernel.read_owners().values()
-            if owner.process.pid in pids
+            if owner.local_pid in pids
         }
 
     def children(self, parent: int, comm: str) -> set[int]:
         """The processes of this name that this one started and the watch has seen come."""
         return {
-            owner.process.pid
+            owner.local_pid
             for owner in self.kernel.read_owners().values()
             if (owner.parent_pid, owner.comm) == (parent, comm)
             and owner.id not in self._owners

@@ -119,7 +119,7 @@ def test_a_pid_that_comes_again(
     owners = [
         owner
         for owner in watch.kernel.read_owners().values()
-        if owner.process.pid == first
+        if owner.local_pid == first
     ]
     assert len({owner.process.start_ns for owner in owners}) == 2
     found = watch.kernel.read_series()

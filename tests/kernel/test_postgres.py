@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -26,20 +27,20 @@ READY: Final = b"Z\0\0\0\5I"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def cluster() -> Iterator[Postgres]:
     """One that trusts its clients; started before anything is watched."""
-    base = tmp_path_factory.mktemp("postgres")
-    for one in (base, *base.parents[:2]):
-        one.chmod(0o755)  # its user is not root
-    folder = base / "cluster"
-    folder.mkdir()
-    hand_over(folder)
-    made = Postgres.create(folder, free_port())
-    (folder / "data" / "pg_hba.conf").write_text(
-        "host all all 127.0.0.1/32 trust\nlocal all all trust\n"
-    )
-    with running(made.program()):
-        yield made
+    # Not one of pytest's folders: its user is not root, and theirs are root's alone.
+    with TemporaryDirectory(prefix="deetune-test-") as base:
+        Path(base).chmod(0o755)
+        folder = Path(base, "cluster")
+        folder.mkdir()
+        hand_over(folder)
+        made = Postgres.create(folder, free_port())
+        (folder / "data" / "pg_hba.conf").write_text(
+            "host all all 127.0.0.1/32 trust\nlocal all all trust\n"
+        )
+        with running(made.program()):
+            yield made
 
 
 def message(kind: bytes, body: bytes) -> bytes:

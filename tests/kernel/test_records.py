@@ -40,7 +40,7 @@ from deetune_otel.model import (
 HERE = Path(__file__).parent
 BPF = HERE.parents[1] / "bpf"
 KEY = SeriesKey(7, Protocol.HTTP, 0x1122334455667788, 404, End.CLOSED)
-OWNER = Owner(3, ProcessKey(42, 99), 1, 4026531840, 5, "nginx: worker p")
+OWNER = Owner(3, ProcessKey(42, 99), 1, 4026531840, 5, "nginx: worker p", 2)
 VALUE = SeriesValue(
     count=17,
     duration_sum_ns=1,

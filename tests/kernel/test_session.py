@@ -38,7 +38,7 @@ def test_a_new_process_is_told_of_at_once(
     watch: Watch, client: Actor, server: Actor, connect: Callable[..., Ends]
 ) -> None:
     connect().call(get(), OK)
-    told = {one.process.pid: one for one in watch.records() if isinstance(one, Owner)}
+    told = {one.local_pid: one for one in watch.records() if isinstance(one, Owner)}
     for actor in (client, server):
         owner = told[actor.pid]
         assert owner.parent_pid == os.getpid()

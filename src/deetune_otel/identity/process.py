@@ -10,12 +10,9 @@ descriptor. The kernel ties it to that one process: when it has ended the reads 
 (ESRCH), also when its pid lives again. So one comparison of start times, after the
 opening, holds for all that is read.
 
-Where: pids from the kernel side are those of the root pid namespace. If /proc is
-that of another one (an agent in a container without the host's pids), its numbers
-mean other processes. /proc shows no process's pids in *outer* namespaces (NSpid
-starts at the namespace of /proc itself), so there we look for the one process with the
-same start tick, network namespace and name (of any of its threads, for the kernel
-side sees the thread that does the I/O); none or several count as gone.
+Where: the kernel side gives each process's pid in the root pid namespace and in the
+agent's own. One of them is the number in /proc, depending on whose /proc it is; in a
+/proc of any third namespace (and for a process outside of ours) nothing is found.
 
 What: of the environment only the two OTEL_* variables are picked out, nothing else
 of it is kept. Reads have bounds; what is longer is cut, never refused.
@@ -28,7 +25,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import psutil
 
@@ -36,9 +33,7 @@ from deetune_otel.model import Owner
 
 __all__ = ["ProcessFacts", "ProcessReader"]
 
-_ROOT_PID_NAMESPACE: Final = (
-    "pid:[4026531836]"  # PROC_PID_INIT_INO, the same everywhere
-)
+_PF_KTHREAD: Final = 0x00200000
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
 _COMMAND_LINE_BYTES: Final = 256 * 1024
@@ -69,7 +64,7 @@ class ProcessFacts:
 class _Stat:
     """The fields that we use of /proc/PID/stat; the name may hold spaces and `)`."""
 
-    __slots__ = ("comm", "image", "parent_pid", "start_ticks", "state")
+    __slots__ = ("comm", "flags", "image", "parent_pid", "start_ticks", "state")
 
     def __init__(self, text: bytes) -> None:
         left, _, right = text.rpartition(b")")
@@ -77,6 +72,7 @@ class _Stat:
         self.comm = _text(left.partition(b"(")[2])
         self.state = chr(fields[0][0])
         self.parent_pid = int(fields[1])
+        self.flags = int(fields[6])
         self.start_ticks = int(fields[19])
         # startstack, arg_start, env_start: every exec lays them out anew, at random
         self.image = (fields[25], fields[45], fields[47])
@@ -120,17 +116,6 @@ class _Directory:
     def stat(self) -> _Stat:
         return _Stat(self.read("stat"))
 
-    def thread_names(self) -> set[str]:
-        fd = os.open("task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._fd)
-        try:
-            threads = os.listdir(fd)  # noqa: PTH208 - Path takes no descriptor
-        finally:
-            os.close(fd)
-        return {
-            _text(self.read_if_allowed(f"task/{tid}/comm").rstrip(b"\n"))
-            for tid in threads
-        }
-
     def executable_file(self) -> tuple[int, int]:
         """(device, inode) of what runs; (0, 0) when it may not be known."""
         try:
@@ -153,7 +138,7 @@ class ProcessReader:
     def __init__(self, proc: Path | None = None) -> None:
         self._proc = proc or Path(psutil.PROCFS_PATH)
         self._boottime_offset_ns = self._read_boottime_offset_ns()
-        self.sees_root_pids: Final = self._is_root_pid_namespace()
+        self.pids: Final = self._whose_pids()
 
     def read(self, owner: Owner, *, with_ports: bool = False) -> ProcessFacts | None:
         """The process's facts; None when it has ended, or is not to be seen from here.
@@ -203,8 +188,7 @@ class ProcessReader:
     def _open(self, owner: Owner) -> Iterator[_Directory | None]:
         """The owner's directory if it is the owner's, alive."""
         ticks = self._ticks(owner)
-        pid = owner.process.pid if self.sees_root_pids else self._search(owner, ticks)
-        directory = self._open_pid(pid)
+        directory = self._open_pid(self._pid(owner))
         try:
             yield directory if directory and _is(directory, ticks) else None
         finally:
@@ -266,50 +250,37 @@ class ProcessReader:
     def _ticks(self, owner: Owner) -> int:
         return (owner.process.start_ns + self._boottime_offset_ns) // _TICK_NS
 
-    def _search(self, owner: Owner, ticks: int) -> int:
-        """The only pid here that can be this owner; 0 when none or several can."""
-        found = [pid for pid in self._pids() if self._may_be(pid, owner, ticks)]
-        return found[0] if len(found) == 1 else 0
+    def _pid(self, owner: Owner) -> int:
+        """Its number in our /proc; 0: none."""
+        match self.pids:
+            case "own":
+                return owner.local_pid
+            case "root":
+                return owner.process.pid
+        return 0
 
-    def _pids(self) -> list[int]:
-        try:
-            return [int(p.name) for p in self._proc.iterdir() if p.name.isdecimal()]
-        except OSError:
-            return []
-
-    def _may_be(self, pid: int, owner: Owner, ticks: int) -> bool:
-        directory = self._open_pid(pid)
-        if not directory:
-            return False
-        try:
-            return (
-                directory.stat().start_ticks == ticks
-                and directory.netns() == owner.netns
-                and owner.comm in directory.thread_names()
-            )
-        except _UNREADABLE:
-            return False
-        finally:
-            directory.close()
-
-    def _is_root_pid_namespace(self) -> bool:
-        """Whether /proc's numbers are the root namespace's: its pid 1 lives there.
-
-        Where we may not look at pid 1, our own namespace tells it, if /proc is ours.
-        """
-        try:
-            return str((self._proc / "1/ns/pid").readlink()) == _ROOT_PID_NAMESPACE
-        except OSError:
-            pass
+    def _whose_pids(self) -> Literal["own", "root", "unknown"]:
+        """Whose numbers /proc shows: of our pid namespace, or the root's."""
         try:
             status = (self._proc / "self/status").read_bytes()
-            own = str((self._proc / "self/ns/pid").readlink())
-        except OSError:
-            return False
+        except OSError:  # no process of ours is in there
+            status = b""
+        # Our pids from /proc's namespace inwards: one, when we live in that very one.
         levels = next(
             (line for line in status.splitlines() if line.startswith(b"NSpid:")), b""
         ).split()
-        return own == _ROOT_PID_NAMESPACE and len(levels) == 2
+        if len(levels) == 2:
+            return "own"
+        # Kernel threads live in the root's alone, and the first of them is always 2.
+        kthreadd = self._open_pid(2)
+        if not kthreadd:
+            return "unknown"
+        try:
+            return "root" if kthreadd.stat().flags & _PF_KTHREAD else "unknown"
+        except _UNREADABLE:
+            return "unknown"
+        finally:
+            kthreadd.close()
 
     def _read_boottime_offset_ns(self) -> int:
         """By how much our time namespace shifts the start times that /proc shows."""

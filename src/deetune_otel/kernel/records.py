@@ -62,7 +62,7 @@ class _CauseFound(IntEnum):
 # In the order in which the decoders below take them.
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dt_owner_key": ("start_ns", "pid", "netns"),
-    "dt_owner": ("cgroup_id", "id", "parent_pid", "comm"),
+    "dt_owner": ("cgroup_id", "id", "local_pid", "parent_pid", "comm"),
     "dt_owner_limit": ("budget", "drop_below", "cause"),
     "dt_edge_key": ("address", "owner_id", "port", "role", "transport"),
     "dt_edge": ("local_address", "id", "overflow", "path"),
@@ -138,6 +138,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "key.pid",
         "key.netns",
         "owner.cgroup_id",
+        "owner.local_pid",
         "owner.parent_pid",
         "owner.comm",
     ),
@@ -352,7 +353,9 @@ class Records:
     def owner(self, key: Buffer, value: Buffer) -> Owner:
         """Of map owners."""
         start_ns, pid, netns = self._layouts["dt_owner_key"].unpack(key)
-        cgroup_id, number, parent_pid, comm = self._layouts["dt_owner"].unpack(value)
+        cgroup_id, number, local_pid, parent_pid, comm = self._layouts[
+            "dt_owner"
+        ].unpack(value)
         return Owner(
             id=number,
             process=ProcessKey(pid, start_ns),
@@ -360,6 +363,7 @@ class Records:
             netns=netns,
             cgroup_id=cgroup_id,
             comm=_text(comm),
+            local_pid=local_pid,
         )
 
     def edge(self, key: Buffer, value: Buffer) -> Edge:
@@ -540,9 +544,9 @@ class Records:
         )
 
     def _new_owner(self, data: Buffer) -> Owner:
-        number, start_ns, pid, netns, cgroup_id, parent_pid, comm = self._layouts[
-            "dt_owner_record"
-        ].unpack(data)
+        number, start_ns, pid, netns, cgroup_id, local_pid, parent_pid, comm = (
+            self._layouts["dt_owner_record"].unpack(data)
+        )
         return Owner(
             id=number,
             process=ProcessKey(pid, start_ns),
@@ -550,6 +554,7 @@ class Records:
             netns=netns,
             cgroup_id=cgroup_id,
             comm=_text(comm),
+            local_pid=local_pid,
         )
 
     def _blind(self, data: Buffer) -> BlindBytes:
