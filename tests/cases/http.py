@@ -302,6 +302,23 @@ CASES: Final = (
         closed=True,
     ),
     _case(
+        "the end comes in the request's head",
+        _get(),
+        Turn(
+            request=b"POST /b HTTP/1.1\r\nContent-Length: 50\r\nHost:",
+            operation="POST /b",
+            end=End.CLOSED,
+        ),
+        closed=True,
+    ),
+    _case(
+        "the end comes in the answer's head",
+        _answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nDate:", 200, end=End.CLOSED
+        ),
+        closed=True,
+    ),
+    _case(
         "a proxy that refuses a tunnel",
         Turn(
             request=b"CONNECT h:443 HTTP/1.1\r\n\r\n",
