@@ -257,7 +257,8 @@ class SnapshotBuilder:
         netns: int,
     ) -> None:
         """`netns` is that of the edge's owner."""
-        if not any(delta[:5]):  # the kernel adds the count first: its time may come next
+        # The kernel adds the count first: its time may come next.
+        if not any(delta[:5]):
             return
         name, state = self._service(service)
         outcome = PROTOCOLS[key.protocol].outcome(key, edge.role)
