@@ -428,6 +428,21 @@ def test_connections_do_not_mix(host: Host) -> None:
     assert seen.spilled == 0
 
 
+@by_role
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("midstream", [False, True])
+def test_first_chunks_of_both_directions_at_once(
+    host: Host, role: Role, transport: Transport, *, midstream: bool
+) -> None:
+    """The second processor comes at each point of the first one's way."""
+    for first, second in ((GET, ANSWER), (ANSWER, GET), (REDIS_GET, NIL)):
+        for points in range(1, 40):
+            chunks = [first._replace(points=points), second, GET, ANSWER]
+            host.feed(
+                chunks, role, transport=transport, midstream=midstream, closed=True
+            )
+
+
 @shrinks
 @given(
     chunks=garbage(),
