@@ -169,7 +169,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (!c) {
 			c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
-			if (c) {
+			if (c && !(c->flags & DT_CONN_FIRST_SEQS)) {
 				dt_established(c, sk);
 				/* the chunk in hand comes on top */
 				if (is_send)

@@ -56,14 +56,9 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (dt_is_tcp(sk) && sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
 		role = dt_role_by_listener(sk);
-		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c)
-			return 0;
-		c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!c)
-			return 0;
-		dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, DT_CONN_MIDSTREAM);
-		dt_established(c, sk);
+		c = dt_tcp_conn(sk, role, DT_CONN_MIDSTREAM);
+		if (c && !(c->flags & DT_CONN_FIRST_SEQS))
+			dt_established(c, sk);
 	} else if (dt_observe_unix && dt_is_unix(sk) &&
 		   sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
 		dt_unix_conn(sk, DT_CONN_MIDSTREAM);

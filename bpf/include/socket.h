@@ -82,8 +82,8 @@ static __always_inline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, _
 	if (c)
 		return c;
 	c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!c)
-		return 0;
+	if (!c || c->transport) /* no memory, or the other direction was faster */
+		return c;
 	dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, flags);
 	return c;
 }
