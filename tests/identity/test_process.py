@@ -34,6 +34,15 @@ print(json.dumps([reader.pids, facts and facts.pid, seen]))
 """
 
 
+# What `unshare --mount-proc` does, in a changed root too: there / is no mount point, which
+# it insists on.
+NEW_PIDS = (
+    *("--pid", "--fork", "--mount", "--propagation", "unchanged", "sh", "-c"),
+    'mount --make-private /proc && mount -t proc proc /proc && exec "$@"',
+    "sh",
+)
+
+
 def in_namespaces(*options: str) -> list[str]:
     """The words before a command that give it namespaces of its own, or a skip."""
     unshare = shutil.which("unshare")
@@ -43,6 +52,15 @@ def in_namespaces(*options: str) -> list[str]:
     if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
         pytest.skip(f"may not make namespaces: unshare {' '.join(options)}")
     return words
+
+
+def running_in(parent: int, argument: str) -> int:
+    """The child that has it as its last argument; 0: not yet."""
+    for child in children_of(parent):
+        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if words[-2:-1] == [argument.encode()]:
+            return child
+    return 0
 
 
 def read_elsewhere(words: list[str], owner: Owner, before: str = "") -> list[object]:
@@ -235,17 +253,18 @@ def test_fingerprint_changes_with_an_exec_of_the_same_program() -> None:
 
 def test_another_pid_namespace_finds_its_own_processes() -> None:
     """An agent in there goes by the pid that a process has in there."""
-    inside = in_namespaces("--pid", "--fork", "--mount-proc")
+    inside = in_namespaces(*NEW_PIDS)
     code = (
         f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}])"
     )
     with started([*inside, sys.executable, "-c", code]) as child:
         init = children_of(child.pid)[0]
-        target = children_of(init)[0]
+        target = wait_until(lambda: running_in(init, SLEEPER), "the sleeper")
         owner = owner_of(target)
         enter = ["nsenter", "--target", str(init), "--pid", "--mount"]
         pids, pid, seen = read_elsewhere(enter, owner)
-        assert (pids, pid) == ("own", 2)
+        assert (pids, pid) == ("own", owner.local_pid)
+        assert pid != target
         assert isinstance(seen, list)
         assert seen[:2] == [owner.comm, str(PYTHON.resolve())]
         later = owner_of(target, later_by_ticks=2)
@@ -297,7 +316,7 @@ print(reused, wrong)
 
 def test_never_another_process_when_its_pid_comes_again() -> None:
     """A pid namespace of our own lets us choose which pid comes next."""
-    inside = in_namespaces("--pid", "--fork", "--mount-proc")
+    inside = in_namespaces(*NEW_PIDS)
     if not Path("/proc/sys/kernel/ns_last_pid").exists():
         pytest.skip("this kernel does not let us choose pids")
     done = subprocess.run(
