@@ -8,6 +8,7 @@ ends its workers as well.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -36,7 +37,9 @@ LOG_TAIL_BYTES: Final = 4096
 
 T = TypeVar("T")
 
-_ports = random.SystemRandom()
+_PORTS: Final = range(18_000, 32_000)
+# None twice: who asks for several before they are bound gets several.
+_ports = itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
 
 
 class ChildDied(AssertionError):  # noqa: N818 - reads as what happened
@@ -49,15 +52,14 @@ def free_port() -> int:
     It lies below the ephemeral range, so no outgoing connection can take it before the
     program that it is for binds it.
     """
-    for _ in range(100):
-        port = _ports.randrange(18_000, 32_000)
+    for port in itertools.islice(_ports, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise AssertionError("no free port between 18000 and 32000")
+    raise AssertionError(f"no free port in {_PORTS}")
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
