@@ -261,7 +261,7 @@ def test_another_pid_namespace_finds_its_own_processes() -> None:
         init = children_of(child.pid)[0]
         target = wait_until(lambda: running_in(init, SLEEPER), "the sleeper")
         owner = owner_of(target)
-        enter = ["nsenter", "--target", str(init), "--pid", "--mount"]
+        enter = ["nsenter", f"--target={init}", "--pid", "--mount", "--root"]
         pids, pid, seen = read_elsewhere(enter, owner)
         assert (pids, pid) == ("own", owner.local_pid)
         assert pid != target
