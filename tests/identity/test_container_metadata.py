@@ -58,7 +58,7 @@ def test_podman(tmp_path: Path, home: str) -> None:
             {
                 "id": A,
                 "names": ["orders"],
-                "metadata": json.dumps({"image-name": "docker.io/shop/orders:latest"}),
+                "metadata": json.dumps({"image-name": "images.example/shop/orders:latest"}),
             },
         ],
     )
@@ -69,7 +69,7 @@ def test_podman(tmp_path: Path, home: str) -> None:
     )
     assert read_container_metadata(A, tmp_path) == ContainerMetadata(
         name="orders",
-        image="docker.io/shop/orders:latest",
+        image="images.example/shop/orders:latest",
         labels={"io.container.manager": "libpod"},
     )
 
