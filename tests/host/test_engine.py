@@ -443,6 +443,24 @@ def test_first_chunks_of_both_directions_at_once(
             )
 
 
+@by_role
+@pytest.mark.parametrize("many", [2, 6, 30])
+@pytest.mark.parametrize("requests_first", [False, True])
+def test_overtaking_at_each_point(
+    host: Host, role: Role, many: int, *, requests_first: bool
+) -> None:
+    """A pipeline and its answers on two processors, one whole inside the other at any point."""
+    pipeline, answers = sent(REDIS_GET.data * many), answered(NIL.data * many)
+    first, second = (pipeline, answers) if requests_first else (answers, pipeline)
+    for points in range(1, 25 * many, 1 + many // 10):
+        seen = host.feed([first._replace(points=points), second], role)
+        sizes = {(x.request_bytes, x.response_bytes) for x in seen.exchanges}
+        assert sizes == {(len(REDIS_GET.data), len(NIL.data))}
+        assert len(seen.exchanges) == many
+        assert seen.open == NOTHING
+        assert seen.spilled == 0
+
+
 @shrinks
 @given(
     chunks=garbage(),
