@@ -39,7 +39,8 @@ struct dt_scratch {
 	__u32 end;
 	__u8 opaque; /* no readable buffer */
 	__u8 fault;
-	__u8 pad[6];
+	__u8 pad[2];
+	__u32 tid; /* who does the operation */
 };
 
 struct dt_iovec {

@@ -204,10 +204,8 @@ found:
 }
 
 /* Who does the I/O owns the connection, not who accepted it. */
-static __always_inline void dt_own(struct dt_conn *c, struct sock *sk)
+static __always_inline void dt_own(struct dt_conn *c, struct sock *sk, struct task_struct *t)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-
 	if (c->edge && c->owner_tgid == (__u32)t->tgid &&
 	    c->owner_start_ns == t->group_leader->start_boottime)
 		return;

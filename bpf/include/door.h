@@ -77,8 +77,8 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 	return 1;
 }
 
-static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, int flags,
-				    int is_send)
+static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct task_struct *t,
+				    __u32 bytes, int flags, int is_send)
 {
 	__u32 direction = is_send, gap = 0;
 	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
@@ -89,7 +89,7 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 		return 0;
 	if (c->role == DT_ROLE_UNKNOWN)
 		c->role = is_send ? DT_ROLE_CLIENT : DT_ROLE_SERVER;
-	dt_own(c, sk);
+	dt_own(c, sk, t);
 	dt_note(DT_SEEN, 0, bytes);
 	is_request = (c->role == DT_ROLE_CLIENT) == is_send;
 	if (is_send)
@@ -104,9 +104,10 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 by
 	s->left = bytes;
 	s->pos = s->end = 0;
 	s->fault = 0;
+	s->tid = t->pid;
 	s->opaque = 0;
 	s->offset = dt_offset(c, is_send) - bytes;
-	if ((flags & DT_MSG_TRUNC && !is_send) || dt_locate(s, c, sk)) {
+	if ((flags & DT_MSG_TRUNC && !is_send) || dt_locate(s, c, sk, t)) {
 		s->opaque = 1;
 		dt_note(DT_OPAQUE, 0, bytes);
 	}
@@ -190,7 +191,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 	}
 	if (c->flags & DT_CONN_IGNORED)
 		goto not_observed;
-	return dt_chunk(sk, c, ret, flags, is_send);
+	return dt_chunk(sk, c, t, ret, flags, is_send);
 not_observed:
 	dt_note(DT_NOT_OBSERVED, 0, ret);
 	return 0;

@@ -50,30 +50,18 @@ static __always_inline void dt_keep_more_head(struct dt_walk *w)
 	f->head_bytes = have + n;
 }
 
-static __always_inline void dt_named(struct dt_walk *w)
-{
-	struct dt_walker *m = w->m;
-
-	if (dt_operation_known(w->c, m->hash))
-		return;
-	if (w->c->protocol == DT_PROTOCOL_HTTP)
-		m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
-	else
-		m->hash = dt_operation(w->c, m->hash, m->carry, m->carry_bytes);
-}
-
 /* What a finished request starts besides its count: it is somebody's cause, or has one. */
 static __always_inline void dt_relate(struct dt_walk *w)
 {
 	if (w->c->role == DT_ROLE_SERVER) {
-		dt_serve(w->c, w->f, w->m->offset);
+		dt_serve(w->c, w->f, w->m->offset, w->s->tid);
 	} else {
 		if (w->c->protocol != DT_PROTOCOL_HTTP) {
 			w->f->head_ordinal = w->m->ordinal;
 			w->f->head_bytes = 0;
 			w->f->trace_bytes = 0;
 		}
-		dt_find_cause(w->c, w->f, w->m->offset);
+		dt_find_cause(w->c, w->f, w->m->offset, w->s->tid);
 	}
 }
 
@@ -124,7 +112,6 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		dt_redis_command_byte(m, 'N');
 		dt_redis_command_byte(m, 'G');
 		dt_redis_command_end(m);
-		dt_named(w);
 		m->phase = DT_REDIS_INLINE_REST;
 		return 0;
 	}
@@ -132,7 +119,7 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 	return 1;
 }
 
-static long dt_step(__u32 i, struct dt_walk *w)
+static __always_inline long dt_step_once(struct dt_walk *w)
 {
 	struct dt_scratch *s = w->s;
 	struct dt_walker *m = w->m;
@@ -193,16 +180,17 @@ static long dt_step(__u32 i, struct dt_walk *w)
 		s->left -= before;
 		s->offset += before;
 		m->bytes += before;
-		if (event == DT_REQUEST_NAMED) {
-			dt_named(w);
-			event = DT_GO_ON;
-		}
 		if (event || m->skip || s->pos >= s->end)
 			break;
 	}
 	if (event && dt_event(w, event))
 		return 1;
 	return !s->left;
+}
+
+static long dt_step(__u32 i, struct dt_walk *w)
+{
+	return dt_step_once(w);
 }
 
 /* Does this chunk begin with a request? What is in the window is at least one byte. */
@@ -261,7 +249,8 @@ __noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_s
 		m->body_bytes = 0;
 		dt_request_end(&w);
 	}
-	bpf_loop(DT_STEPS, dt_step, &w, 0);
+	if (!dt_step_once(&w)) /* a usual chunk is one step */
+		bpf_loop(DT_STEPS, dt_step, &w, 0);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
 		if (s->left)
 			dt_turn(c, s->left, s->now, is_request);

@@ -68,6 +68,25 @@ static __noinline int dt_spill(const struct dt_spill_key *key, const struct dt_e
 	return bpf_map_update_elem(&spill, key, &deep, BPF_ANY) != 0;
 }
 
+/* Takes a spilled request or response out. Both directions may try; one succeeds, and completes. */
+static __always_inline int dt_claim(const struct dt_spill_key *key)
+{
+	return !bpf_map_delete_elem(&spill, key);
+}
+
+/* Asks for a name of the request's operation, if it has none. */
+static __always_inline void dt_named(struct dt_walk *w)
+{
+	struct dt_walker *m = w->m;
+
+	if (dt_operation_known(w->c, m->hash))
+		return;
+	if (w->c->protocol == DT_PROTOCOL_HTTP)
+		m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
+	else
+		m->hash = dt_operation(w->c, m->hash, m->carry, m->carry_bytes);
+}
+
 /* A request has ended: it waits for its response, or meets one that was faster. */
 static __noinline int dt_request_end(struct dt_walk *w)
 {
@@ -81,7 +100,6 @@ static __noinline int dt_request_end(struct dt_walk *w)
 	struct dt_exchange x = {
 		.request = {
 			.start_ns = m->first_ns,
-			.signature = m->hash,
 			.offset = m->offset,
 			.bytes = m->bytes,
 			.body_bytes = m->body_bytes,
@@ -89,6 +107,8 @@ static __noinline int dt_request_end(struct dt_walk *w)
 		.ordinal = ordinal,
 	};
 
+	dt_named(w);
+	x.request.signature = m->hash;
 	if (c->protocol == DT_PROTOCOL_HTTP) {
 		if (m->flags & DT_HTTP_IS_HEAD)
 			flags = DT_TAG_HEAD;
@@ -106,7 +126,13 @@ static __noinline int dt_request_end(struct dt_walk *w)
 			dt_settle(c, DT_LOST_PIPELINE, !(c->flags & DT_CONN_TENTATIVE),
 				  x.request.bytes);
 			__sync_fetch_and_add(&c->completed, 1);
+			return 0;
 		}
+		/* the responses may have caught up meanwhile; an atomic, because the look must come
+		 * behind the entry */
+		old = __sync_fetch_and_add(&slot->tag, 0);
+		if (dt_tag_is(old, ordinal, DT_TAG_RESPONSE) && dt_claim(&key))
+			goto meet;
 		return 0;
 	}
 	old = slot->tag;
@@ -117,15 +143,17 @@ static __noinline int dt_request_end(struct dt_walk *w)
 					  dt_tag_of(ordinal, DT_TAG_REQUEST | flags));
 	if (tag == old) {
 		/* far more responses than one may have been faster */
-		if ((__s32)(c->response.ordinal - ordinal) > 0) {
-			spilled = bpf_map_lookup_elem(&spill, &key);
-			if (spilled) {
-				x.response = spilled->response;
-				slot->tag = DT_TAG_FREE;
-				bpf_map_delete_elem(&spill, &key);
-				dt_complete(w, &x);
-			}
-		}
+		if (!f->spilled_responses)
+			return 0;
+		spilled = bpf_map_lookup_elem(&spill, &key);
+		if (!spilled)
+			return 0;
+		x.response = spilled->response;
+		if (!dt_claim(&key))
+			return 0;
+		__sync_fetch_and_add(&f->spilled_responses, -1);
+		slot->tag = DT_TAG_FREE;
+		dt_complete(w, &x);
 		return 0;
 	}
 meet:
@@ -187,21 +215,43 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		dt_complete(w, &x);
 		return 0;
 	}
-	if ((__s32)(ordinal - c->request.ordinal) >= DT_EARLY) {
+	/* one place is still read by the request that is being completed */
+	if ((__s32)(ordinal - c->request.ordinal) >= DT_EARLY - 1) {
 		key.state = DT_TAG_RESPONSE;
-		if (dt_spill(&key, &x, 0))
+		__sync_fetch_and_add(&f->spilled_responses, 1);
+		if (dt_spill(&key, &x, 0)) {
+			__sync_fetch_and_add(&f->spilled_responses, -1);
 			dt_settle(c, DT_LOST_UNANSWERED, 0, x.response.bytes);
+			m->ordinal++;
+			return 0;
+		}
+		/* the requests may have caught up meanwhile */
+		old = __sync_fetch_and_add(&slot->tag, 0);
+		if (dt_tag_is(old, ordinal, DT_TAG_REQUEST) && dt_claim(&key)) {
+			__sync_fetch_and_add(&f->spilled_responses, -1);
+			goto meet;
+		}
 		m->ordinal++;
 		return 0;
 	}
 	f->early[ordinal & (DT_EARLY - 1)] = x.response;
 	tag = __sync_val_compare_and_swap(&slot->tag, old, dt_tag_of(ordinal, DT_TAG_RESPONSE));
 	if (tag == old) {
+		if ((__s32)(c->request.ordinal - ordinal) > 0) {
+			/* the request was spilled meanwhile */
+			spilled = bpf_map_lookup_elem(&spill, &key);
+			if (spilled) {
+				x.request = spilled->request;
+				if (dt_claim(&key))
+					goto complete;
+			}
+		}
 		m->ordinal++;
 		return 0;
 	}
 meet:
 	x.request = slot->request;
+complete:
 	slot->tag = DT_TAG_FREE;
 	m->ordinal++;
 	dt_complete(w, &x);
@@ -253,6 +303,7 @@ static __always_inline void dt_forget_flight(struct dt_walk *w)
 		bpf_loop(deep, dt_forget_request, w, 0);
 	else if (deep < 0)
 		bpf_loop(-deep, dt_forget_response, w, 0);
+	w->f->spilled_responses = 0;
 }
 
 /* The protocol taken was wrong: what was gathered becomes a turn. */

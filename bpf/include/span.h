@@ -151,9 +151,9 @@ static __always_inline struct dt_serving *dt_serving_of(__u32 tid)
 }
 
 /* A server exchange begins: this thread has it in hand. */
-static __always_inline void dt_serve(struct dt_conn *c, const struct dt_flight *f, __u64 offset)
+static __always_inline void dt_serve(struct dt_conn *c, const struct dt_flight *f, __u64 offset,
+				     __u32 tid)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct dt_owner_limit *limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
 	struct dt_serving *s;
 
@@ -191,9 +191,9 @@ static __always_inline void dt_served(struct dt_conn *c)
 }
 
 /* A client request was sent: which server exchange made it? None rather than a wrong one. */
-static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f, __u64 offset)
+static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f, __u64 offset,
+					  __u32 tid)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct dt_serving *s = dt_serving_of(tid);
 	struct dt_owner_limit *limit;
 	struct dt_cause cause = {};

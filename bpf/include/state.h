@@ -169,7 +169,8 @@ struct dt_flight {
 	__u8 trace_bytes;
 	__u8 cause_trace_bytes;
 	__u8 cause_found;
-	__u8 pad[7];
+	__u8 pad[3];
+	__u32 spilled_responses;
 	__u8 head[DT_HEAD_BYTES];
 	__u8 trace[DT_TRACE_BYTES];
 	__u8 cause_trace[DT_TRACE_BYTES];

@@ -10,7 +10,6 @@
 
 enum dt_event {
 	DT_GO_ON = 0,
-	DT_REQUEST_NAMED,  /* walker->hash is its signature */
 	DT_MESSAGE_END,	   /* of a call or of its answer */
 	DT_NOT_A_CALL_END, /* of a message that belongs to no call */
 	DT_RESPONSE_HEAD,  /* HTTP: what follows depends on the request */

@@ -112,7 +112,7 @@ static __always_inline int dt_http_path_end(struct dt_walker *m)
 		m->hash = dt_hash(dt_hash(m->base, '{'), '}');
 	m->hash = dt_signature_of(m->hash);
 	m->phase = DT_HTTP_FIRST_LINE;
-	return DT_REQUEST_NAMED;
+	return DT_GO_ON;
 }
 
 static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)

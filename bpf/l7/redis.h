@@ -170,7 +170,7 @@ static __always_inline int dt_redis_command(struct dt_walker *m, struct dt_scrat
 	}
 	dt_redis_command_end(m);
 	dt_redis_argument_end(m, 2);
-	return DT_REQUEST_NAMED;
+	return DT_GO_ON;
 }
 
 static __always_inline int dt_redis_inline(struct dt_walker *m, struct dt_scratch *s)
@@ -183,7 +183,7 @@ static __always_inline int dt_redis_inline(struct dt_walker *m, struct dt_scratc
 				return DT_BAD;
 			dt_redis_command_end(m);
 			m->phase = DT_REDIS_INLINE_REST;
-			return DT_REQUEST_NAMED;
+			return DT_GO_ON;
 		}
 		if (c < '!' || c > '~' || m->at >= DT_REDIS_MAX_COMMAND)
 			return DT_BAD;
