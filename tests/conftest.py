@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from functools import cache
 
 import pytest
 from hypothesis import settings
+
+from deetune_otel.kernel.features import probe
 
 # Helpers that assert: their failures show both sides too.
 pytest.register_assert_rewrite("tests.kernel.observe")
@@ -15,6 +18,23 @@ pytest.register_assert_rewrite("tests.kernel.observe")
 settings.register_profile("ci", print_blob=True, derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@cache
+def _missing() -> str:
+    """Why nothing can be loaded here; "" when it can: then a program refused is a failure."""
+    return "; ".join(f"{m.what} {m.remedy}" for m in probe().missing if m.fatal)
+
+
+def _needs_kernel(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("kernel", "e2e"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this kernel, or the rights that we have in it, do not allow."""
+    if _needs_kernel(item) and _missing():
+        pytest.skip(_missing())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -26,9 +46,8 @@ def pytest_runtest_makereport(
     Otherwise a green run could mean that nothing was loaded.
     """
     report = yield
-    needs_kernel = any(item.get_closest_marker(name) for name in ("kernel", "e2e"))
-    required = os.environ.get("DEETUNE_REQUIRE_KERNEL") == "1"
-    if required and needs_kernel and report.skipped and not hasattr(report, "wasxfail"):
+    required = os.environ.get("DEETUNE_REQUIRE_KERNEL") == "1" and _needs_kernel(item)
+    if required and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where the kernel is required: {report.longrepr}"
     return report

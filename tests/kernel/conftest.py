@@ -13,7 +13,6 @@ from tests.kernel.actor import Actor, Ends, Socket
 from tests.kernel.observe import Watch, settings
 
 from deetune_otel.kernel import Kernel
-from deetune_otel.kernel.features import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +28,6 @@ class Watching(Protocol):
     def __call__(self, **changes: object) -> AbstractContextManager[Watch]: ...
 
 
-def _need_kernel() -> None:
-    """Skips where the kernel or the rights are missing: a program refused is a failure."""
-    fatal = [f"{one.what} {one.remedy}" for one in probe().missing if one.fatal]
-    if fatal:
-        pytest.skip("; ".join(fatal))
-
-
 class _Shared:
     """The kernel side that most tests use; made anew after a test that broke its ledger."""
 
@@ -44,7 +36,6 @@ class _Shared:
 
     def get(self) -> Kernel:
         if self._kernel is None:
-            _need_kernel()
             self._kernel = Kernel.open(settings())
         return self._kernel
 
@@ -74,8 +65,6 @@ def watch(_shared: _Shared) -> Iterator[Watch]:
 
 
 def _watching() -> Watching:
-    _need_kernel()
-
     @contextmanager
     def opened(**changes: object) -> Iterator[Watch]:
         kernel = Kernel.open(settings(**changes))
