@@ -74,7 +74,7 @@ class Collector(Child):
         return f"http://127.0.0.1:{self.ports.http}"
 
     def restart(self) -> None:
-        """Start it again at the same ports after kill(); its files are gone on with."""
+        """Start it again at the same ports after its end; its files are gone on with."""
         self.respawn()
         self._wait_ready()
 
