@@ -58,7 +58,9 @@ def test_podman(tmp_path: Path, home: str) -> None:
             {
                 "id": A,
                 "names": ["orders"],
-                "metadata": json.dumps({"image-name": "images.example/shop/orders:latest"}),
+                "metadata": json.dumps(
+                    {"image-name": "images.example/shop/orders:latest"}
+                ),
             },
         ],
     )
