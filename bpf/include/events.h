@@ -18,6 +18,7 @@ enum dt_role {
 enum dt_transport {
 	DT_TRANSPORT_TCP = 1,
 	DT_TRANSPORT_UNIX = 2,
+	DT_TRANSPORT_UDP = 3,
 };
 
 /* DT_PROTOCOL_UNDECIDED never reaches user space. */
@@ -26,6 +27,7 @@ enum dt_protocol {
 	DT_PROTOCOL_HTTP = 1,
 	DT_PROTOCOL_REDIS = 2,
 	DT_PROTOCOL_CONNECT = 3, /* a TCP connect that failed: outcome is the errno */
+	DT_PROTOCOL_DNS = 4,	 /* over UDP */
 	DT_PROTOCOL_UNDECIDED = 15,
 };
 
@@ -35,7 +37,8 @@ enum dt_end {
 	DT_END_CLOSED = 1, /* the connection ended before the response did */
 };
 
-/* outcome: HTTP status; DT_REDIS_* for Redis; errno for CONNECT; 0 when there was no response. */
+/* outcome: HTTP status; DT_REDIS_* for Redis; errno for CONNECT; the response code for
+ * DNS; 0 when there was no response. */
 enum dt_redis_outcome {
 	DT_REDIS_OK = 0,
 	DT_REDIS_ERR = 1, /* generic -ERR */
@@ -73,6 +76,9 @@ enum dt_limit {
 	DT_TRACE_BYTES =
 		72, /* of the header line that carries the trace context: a traceparent is 68 */
 	DT_COMM_BYTES = 16,
+	DT_RTT_BOUNDS = 11,
+	DT_RTT_BUCKETS = 12,
+	DT_ANSWER_BYTES = 512, /* of a DNS response: what a resolver without EDNS takes */
 };
 
 /* map owners: HASH dt_owner_key -> dt_owner. Inserted by the kernel at a process's first socket
@@ -128,10 +134,50 @@ struct dt_edge_key {
 };
 
 struct dt_edge {
+	__u64 first_ns; /* CLOCK_MONOTONIC: its first connection */
 	__u8 local_address[16];
 	__u32 id;
 	__u32 overflow; /* 1: stands for all peers beyond the cap; address is zero */
 	char path[64];	/* Unix sockets: the server's path, first byte 0x40 for abstract */
+};
+
+/* map traffic: HASH edge id -> dt_traffic. What TCP itself says of an edge's connections, added when
+ * they open, when they close, and for those that live whenever user space runs dt_iter_traffic.
+ * Inserted by the kernel; deleted by user space with the edge. */
+struct dt_traffic {
+	__u64 opened; /* connections established, or found so; UDP: sockets */
+	__u64 closed;
+	__u64 connect_sum_ns; /* SYN to established; clients only */
+	__u64 rtt_sum_ns;     /* of smoothed RTTs */
+	__u64 retransmits;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 connect_buckets[DT_DURATION_BUCKETS];
+	__u64 rtt_buckets[DT_RTT_BUCKETS];
+};
+
+/* Names one connection identically at both ends, through NAT: first data sequence numbers; for Unix
+ * sockets inode numbers. */
+struct dt_pair {
+	__u32 client_seq;
+	__u32 server_seq;
+};
+
+/* map links: LRU_HASH dt_pair -> dt_link. Recent connections and the edges of their ends, as far as
+ * this kernel saw them. */
+struct dt_link {
+	__u32 client_edge; /* 0: not seen here */
+	__u32 server_edge;
+	__u16 local_port; /* of the end that was seen; the client's where both were */
+	__u16 peer_port;
+	__u32 pad;
+};
+
+/* map joins: HASH dt_join -> __u64, connections of which both ends were seen here. Inserted by the
+ * kernel; deleted by user space with either edge. */
+struct dt_join {
+	__u32 client_edge;
+	__u32 server_edge;
 };
 
 /* map series: HASH dt_series_key -> dt_series. Inserted and added to by the kernel; deleted by
@@ -173,10 +219,12 @@ enum dt_ledger_line {
 	DT_SAMPLES_RING_FULL = 7,   /* operations not yet named: the ring was full */
 	DT_AMBIGUOUS_CAUSE = 8,	    /* client requests with more than one possible cause */
 	DT_BLIND = 9,		    /* bytes that TCP counted and the doors did not see */
-	DT_NOT_OBSERVED = 10, /* bytes on sockets out of scope: datagrams, netlink, kernel, own */
+	DT_NOT_OBSERVED = 10, /* bytes on sockets out of scope: netlink, kernel, own, other hosts */
 	DT_OPAQUE = 11,	      /* bytes without a readable buffer (sendfile, splice, io_uring) */
 	DT_FAULT = 12,	      /* bytes whose buffer was not resident */
 	DT_DEMOTED = 13,      /* connections that turned out not to speak the protocol taken */
+	DT_DATAGRAMS = 14,    /* datagrams and their bytes, beside the balance but for DNS */
+	DT_ANSWERS_DROPPED = 15, /* DNS answers that user space was not told of */
 	/* lost: parts of the balance */
 	DT_LOST_FIRST = 16,
 	DT_LOST_STATE = 16,	 /* no memory for the connection's state */
@@ -207,6 +255,7 @@ enum dt_record_type {
 	DT_RECORD_OPERATION = 2,
 	DT_RECORD_OWNER = 3,
 	DT_RECORD_BLIND = 4,
+	DT_RECORD_ANSWER = 5,
 };
 
 enum dt_kept {
@@ -273,6 +322,17 @@ struct dt_blind_record {
 	__u32 owner_id;
 	__u64 sent_bytes;
 	__u64 received_bytes;
+};
+
+/* A DNS response that a client received, for the names of addresses. Not sent again within a second
+ * when it says the same. */
+struct dt_answer_record {
+	__u32 type;
+	__u32 owner_id;
+	__u64 at_ns;
+	__u32 netns;
+	__u32 message_bytes;
+	__u8 message[DT_ANSWER_BYTES];
 };
 
 /* map causes: LRU_HASH dt_wire -> dt_cause. Why a client request was made, written when it is

@@ -13,15 +13,21 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "DURATION_BOUNDS_S",
+    "NO_TRAFFIC",
+    "RTT_BOUNDS_S",
     "SIZE_BOUNDS_BYTES",
     "BlindBytes",
     "Cause",
+    "DnsAnswer",
     "Edge",
     "End",
     "Exchange",
+    "Join",
     "KeptBecause",
     "Ledger",
     "LedgerLine",
+    "Link",
+    "Pair",
     "Operation",
     "OperationSample",
     "Owner",
@@ -31,12 +37,16 @@ __all__ = [
     "SeriesKey",
     "SeriesValue",
     "Service",
+    "Traffic",
     "Transport",
     "Wire",
 ]
 
 DURATION_BOUNDS_S: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+)  # fmt: skip
+RTT_BOUNDS_S: Final = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 )  # fmt: skip
 SIZE_BOUNDS_BYTES: Final = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
@@ -50,6 +60,7 @@ class Role(StrEnum):
 class Transport(StrEnum):
     TCP = "tcp"
     UNIX = "unix"
+    UDP = "udp"
 
 
 class Protocol(StrEnum):
@@ -57,6 +68,7 @@ class Protocol(StrEnum):
     HTTP = "http"
     REDIS = "redis"
     CONNECT = "connect"
+    DNS = "dns"
 
 
 class End(StrEnum):
@@ -100,6 +112,7 @@ class Edge(NamedTuple):
     server_port: int  # 0 for Unix
     local_address: str
     overflow: bool  # stands for all peers beyond the cap
+    first_ns: int = 0  # CLOCK_MONOTONIC: when its first connection was made or found
 
     @property
     def server_address(self) -> str:
@@ -109,11 +122,84 @@ class Edge(NamedTuple):
         return self.peer_address
 
 
+class Traffic(NamedTuple):
+    """What TCP itself says of an edge; cumulative (or a difference of two readings).
+
+    For UDP `opened` counts sockets, and there is no connect, no RTT and nothing retransmitted;
+    for Unix sockets there is no RTT and nothing retransmitted either.
+    """
+
+    opened: int  # connections established, or found established
+    closed: int
+    connect_sum_ns: int  # from SYN to established; clients only
+    connect_buckets: tuple[int, ...]  # 15, of DURATION_BOUNDS_S
+    rtt_sum_ns: int  # of smoothed RTTs, sampled at every reading and at the close
+    rtt_buckets: tuple[int, ...]  # 12, of RTT_BOUNDS_S
+    retransmits: int  # segments sent again by this end
+    sent_bytes: int
+    received_bytes: int
+
+    @property
+    def active(self) -> int:
+        return self.opened - self.closed
+
+
+NO_TRAFFIC: Final = Traffic(
+    0,
+    0,
+    0,
+    (0,) * (len(DURATION_BOUNDS_S) + 1),
+    0,
+    (0,) * (len(RTT_BOUNDS_S) + 1),
+    0,
+    0,
+    0,
+)
+
+
+class Pair(NamedTuple):
+    """Names one connection identically at both ends, on any host, through NAT.
+
+    The first data sequence number of each direction; for Unix sockets salted inode numbers.
+    """
+
+    client_seq: int
+    server_seq: int
+
+
+class Join(NamedTuple):
+    """Connections of which both ends were seen by this kernel."""
+
+    client_edge_id: int
+    server_edge_id: int
+    connections: int  # cumulative
+
+
+class Link(NamedTuple):
+    """A recent connection; an edge id of 0: that end was not seen by this kernel."""
+
+    pair: Pair
+    client_edge_id: int
+    server_edge_id: int
+    local_port: int  # of the end that was seen; the client's where both were
+    peer_port: int
+
+
+class DnsAnswer(NamedTuple):
+    """A DNS response that a client on this host received: up to 512 bytes of the message."""
+
+    owner_id: int
+    netns: int
+    at_ns: int  # CLOCK_MONOTONIC
+    message: bytes
+
+
 class SeriesKey(NamedTuple):
     edge_id: int
     protocol: Protocol
     signature: int  # 0: the protocol names no operation; 1: overflow
-    outcome: int  # HTTP status, Redis error index, errno of a failed connect
+    # HTTP status, Redis error index, errno of a failed connect, DNS response code
+    outcome: int
     end: End
     # Only with edge_id 0: there is no edge to tell it.
     overflow_role: Role = Role.UNKNOWN

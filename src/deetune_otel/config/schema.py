@@ -7,6 +7,7 @@ reference file `config/deetune.yaml` and the strict loader are all derived from 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Literal, NamedTuple
@@ -27,6 +28,7 @@ __all__ = [
     "Setting",
     "SettingError",
     "SpanSettings",
+    "TopologySettings",
     "WebSettings",
     "about_field",
     "complaint",
@@ -137,6 +139,18 @@ class KernelSettings(Section):
         default=True,
         metadata=about(
             "Whether calls over Unix stream sockets are observed beside those over TCP."
+        ),
+    )
+    observe_udp: bool = field(
+        default=True,
+        metadata=about(
+            "Whether UDP flows are observed, and DNS look-ups with the names that they gave to addresses."
+        ),
+    )
+    network_namespaces: Literal["all", "own"] = field(
+        default="all",
+        metadata=about(
+            "Whether the programs of all network namespaces are observed (all: a host with its containers) or only those of the agent's own."
         ),
     )
     max_series: int = field(
@@ -415,7 +429,7 @@ class ConsoleSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings(Section):
-    """The agent's own HTTP endpoint: /metrics, /healthz, /status."""
+    """The agent's own HTTP endpoint: the service map, /metrics, /healthz, /status."""
 
     enabled: bool = field(
         default=True, metadata=about("Whether the endpoint is served.")
@@ -430,6 +444,68 @@ class WebSettings(Section):
         default=8127,
         metadata=about("Port; 0 takes any that is free.", least=0, most=65535),
     )
+    trace_url: str | None = field(
+        default=None,
+        metadata=about(
+            "Where the map's links open a trace, with `{trace_id}` in it: `http://127.0.0.1:16686/trace/{trace_id}` (Jaeger); null: no links."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        if self.trace_url is not None and "{trace_id}" not in self.trace_url:
+            raise SettingError("trace_url", "has no {trace_id} in it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologySettings(Section):
+    """What the service map knows beyond what it sees."""
+
+    zone: str | None = field(
+        default=None,
+        metadata=about(
+            "Availability zone of this host; null: `cloud.availability_zone` of OTEL_RESOURCE_ATTRIBUTES, if it is there."
+        ),
+    )
+    zones: dict[str, str] = field(
+        default_factory=dict,
+        metadata=about(
+            "Zone by network, for peers: `10.1.0.0/16: eu-1a`; the longest prefix decides."
+        ),
+    )
+    names: dict[str, str] = field(
+        default_factory=dict,
+        metadata=about(
+            "Name by address or `address:port`, for peers without an agent; wins over what DNS said."
+        ),
+    )
+    conntrack: bool = field(
+        default=True,
+        metadata=about(
+            "Whether the kernel's connection tracking is asked what is behind a translated address."
+        ),
+    )
+    peers: tuple[str, ...] = field(
+        default=(),
+        metadata=about(
+            "URLs of other hosts' agents (`http://10.0.0.7:8127`), asked every interval which service is at the other end of a connection."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        for network in self.zones:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise SettingError(
+                    "zones", f"{network!r} is no network such as 10.1.0.0/16"
+                ) from None
+        for index, url in enumerate(self.peers):
+            if not url.startswith(("http://", "https://")):
+                raise SettingError(
+                    f"peers[{index}]", f"begins with http:// or https://, got {url!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -484,6 +560,7 @@ class Config:
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    topology: TopologySettings = field(default_factory=TopologySettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
