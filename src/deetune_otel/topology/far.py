@@ -29,7 +29,9 @@ class Far:
     name: str = ""  # "api.example.com"
     found_by: str = ""  # what gave the name: "config", "dns"
     service: Service | None = None  # as another agent knows it
-    is_translated: bool = False  # address and port are not what was called: connection tracking
+    is_translated: bool = (
+        False  # address and port are not what was called: connection tracking
+    )
 
 
 class OpenEdge(NamedTuple):

@@ -22,7 +22,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from deetune_otel.model import DURATION_BOUNDS_S, RTT_BOUNDS_S, Pair, Protocol, Transport
+from deetune_otel.model import (
+    DURATION_BOUNDS_S,
+    RTT_BOUNDS_S,
+    Pair,
+    Protocol,
+    Transport,
+)
 
 __all__ = [
     "MAP_FORMAT",
@@ -131,11 +137,17 @@ class Node:
     kind: NodeKind
     name: str
     namespace: str = ""
-    found_by: str = ""  # what named it: "OTEL_SERVICE_NAME", "container", ..., "dns", "config"
+    found_by: str = (
+        ""  # what named it: "OTEL_SERVICE_NAME", "container", ..., "dns", "config"
+    )
     instances: tuple[Instance, ...] = ()
-    addresses: tuple[str, ...] = ()  # "10.0.0.7:80": where it serves, as far as seen (16 at most)
+    addresses: tuple[
+        str, ...
+    ] = ()  # "10.0.0.7:80": where it serves, as far as seen (16 at most)
     zones: tuple[str, ...] = ()
-    served: tuple[Calls, ...] = ()  # by protocol, of all its callers, as it saw them itself
+    served: tuple[
+        Calls, ...
+    ] = ()  # by protocol, of all its callers, as it saw them itself
     last_seen_unix_ns: int = 0
 
 
@@ -146,7 +158,9 @@ class Edge:
     server: str
     ends: Ends
     transports: tuple[Transport, ...]
-    calls: tuple[Calls, ...] = ()  # by protocol; empty for idle connections and plain UDP
+    calls: tuple[
+        Calls, ...
+    ] = ()  # by protocol; empty for idle connections and plain UDP
     network: Network = field(default_factory=Network)
     via: tuple[str, ...] = ()  # virtual addresses that were called: "10.96.0.1:80"
     is_cross_zone: bool | None = None  # None: a zone is not known
@@ -209,7 +223,9 @@ class Example:
     role: str  # of the end that it was seen at: "client", "server"
     result: str  # "500", "ECONNREFUSED", "WRONGTYPE"; "" when it went well
     is_error: bool
-    trace_url: str = ""  # where a person can open it; "" when no web.trace_url is configured
+    trace_url: str = (
+        ""  # where a person can open it; "" when no web.trace_url is configured
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +240,9 @@ class EdgeDetails:
 class NodeDetails:
     node: Node
     operations: tuple[Operation, ...]  # that it serves
-    history: History  # of what it serves; of what it calls, for a node that serves nothing
+    history: (
+        History  # of what it serves; of what it calls, for a node that serves nothing
+    )
     examples: tuple[Example, ...]
     callers: tuple[str, ...]  # edge ids
     callees: tuple[str, ...]
