@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from deetune_otel.model import Protocol
-from deetune_otel.protocols import connect, http, redis, unknown
+from deetune_otel.protocols import connect, dns, http, redis, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ PROTOCOLS: Final[Mapping[Protocol, ProtocolModule]] = {
     Protocol.HTTP: http,
     Protocol.REDIS: redis,
     Protocol.CONNECT: connect,
+    Protocol.DNS: dns,
 }
 
 
