@@ -10,9 +10,12 @@ Ids are the same at every agent, so that two maps can be merged and two times co
     service:NAMESPACE/NAME     a service that was observed at an agent's own end
     name:NAME:PORT             a peer without an agent, by the name that DNS or the configuration gave it
     address:ADDRESS:PORT       a peer without an agent and without a name
+    address:HOST/ADDRESS:PORT  the same of a loopback address: it is that host's alone;
+                               HOST/NETNS/… outside the agent's own network namespace
     unix:HOST:PATH             a Unix socket whose server was not observed
     clients:SCOPE              callers without an agent: `internet` (public addresses, one node),
-                               or one private address each
+                               one private address each, HOST/127.0.0.1 (loopback), unix:HOST
+                               (Unix sockets), a name, `more` (over a server's bound of them)
     other                      what is over a bound
 """
 
@@ -34,8 +37,10 @@ __all__ = [
     "MAP_FORMAT",
     "AgentView",
     "Calls",
+    "CallsTotal",
     "Edge",
     "EdgeDetails",
+    "EdgeTotal",
     "Ends",
     "Example",
     "History",
@@ -246,3 +251,40 @@ class NodeDetails:
     examples: tuple[Example, ...]
     callers: tuple[str, ...]  # edge ids
     callees: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsTotal:
+    """Exchanges of an edge in one protocol; None at an end that was not observed.
+
+    Where both are there they are the same calls, told by either end; the server's may be
+    fewer, where they cannot be told apart from those of other callers.
+    """
+
+    protocol: Protocol
+    at_client: Tally | None = None
+    at_server: Tally | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeTotal:
+    """An edge for counters: cumulative since `start_unix_ns`, when it was first published.
+
+    Nothing in it decreases for one `id` but `network.active`. What is not resolved yet is held
+    back for two readings, because a name may be on its way; after that it stays where it was
+    published, although the map moves it when the answer comes later.
+    """
+
+    id: str  # as `Edge.id`
+    client: str  # names, not node ids
+    client_namespace: str
+    client_kind: NodeKind
+    server: str
+    server_namespace: str
+    server_kind: NodeKind
+    ends: Ends
+    transports: tuple[Transport, ...]
+    start_unix_ns: int
+    calls: tuple[CallsTotal, ...] = ()  # by protocol; failed connects are in `network`
+    network: Network = field(default_factory=Network)
+    is_cross_zone: bool | None = None
