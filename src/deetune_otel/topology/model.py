@@ -181,6 +181,7 @@ class AgentView:
     version: str
     zone: str = ""
     url: str = ""
+    start_unix_ns: int = 0  # with `host`, tells one agent from another
     exchanges_lost: int = 0  # all lines of the ledger that are losses
 
 
