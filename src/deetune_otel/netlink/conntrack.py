@@ -73,11 +73,11 @@ class Conntrack:
     ) -> None:
         self._pids_in = pids_in
         self._own_netns = current()
-        self._own: socket.socket | None = None
         self._others: LRUCache[int, socket.socket | None] = _Sockets(max_sockets)
         self._sequence = itertools.count(1)
         self._said: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self._own = self._made(self._own_netns)
 
     def translated(self, flow: Flow, *, netns: int) -> Flow | None:
         """A client's connection as its server sees it; None: it goes where it was sent to."""
@@ -99,7 +99,8 @@ class Conntrack:
 
     def rest(self) -> None:
         """Let go of other namespaces: a socket would keep the network of an ended container."""
-        self._others.clear()
+        while self._others:  # its `clear` would not close them
+            self._others.popitem()
 
     def close(self) -> None:
         self.rest()
@@ -129,8 +130,6 @@ class Conntrack:
     def _socket(self, netns: int) -> socket.socket | None:
         """Made when it is first needed; of a namespace that cannot be reached None is kept."""
         if netns == self._own_netns:
-            if self._own is None:
-                self._own = self._made(netns)
             return self._own
         if netns not in self._others:
             self._others[netns] = self._made(netns)
@@ -160,12 +159,12 @@ class Conntrack:
 
     def _give_up(self, netns: int) -> None:
         """A socket with an answer under way is of no use for the next question."""
-        if netns == self._own_netns:
-            if self._own is not None:
-                self._own.close()
-            self._own = None
-        else:
+        if netns != self._own_netns:
             self._others.pop(netns, None)
+            return
+        if self._own is not None:
+            self._own.close()
+        self._own = self._made(netns)
 
 
 class _Sockets(LRUCache[int, "socket.socket | None"]):
