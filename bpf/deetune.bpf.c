@@ -23,6 +23,7 @@ struct dt_contract {
 	struct dt_operation_record operation;
 	struct dt_owner_record owner;
 	struct dt_blind_record blind;
+	struct dt_answer_record answer;
 	enum dt_role role;
 	enum dt_transport transport;
 	enum dt_protocol protocol;

@@ -31,6 +31,7 @@ struct dt_scratch {
 	__u64 segment;	    /* user address of what is not yet in the window */
 	__u64 segment_left; /* its length */
 	__u64 iov;	    /* user address of the next struct iovec */
+	__u64 message;	    /* of the struct msghdr; 0: none */
 	__u64 now;
 	__u64 offset; /* in the stream, of the chunk's next byte */
 	__u32 iovs;

@@ -7,19 +7,7 @@
  */
 #pragma once
 
-#include "maps.h"
-
-static __always_inline void dt_note(__u32 line, __u64 exchanges, __u64 bytes)
-{
-	struct dt_ledger *l = bpf_map_lookup_elem(&ledger, &line);
-
-	if (!l)
-		return;
-	if (exchanges)
-		__sync_fetch_and_add(&l->exchanges, exchanges);
-	if (bytes)
-		__sync_fetch_and_add(&l->bytes, bytes);
-}
+#include "traffic.h"
 
 /* Bytes of a connection that leave it for a line of the ledger. */
 static __always_inline void dt_settle(struct dt_conn *c, __u32 line, __u64 exchanges, __u64 bytes)
@@ -62,19 +50,18 @@ static __always_inline __u32 dt_local_pid(struct task_struct *process)
 	return (__u64)here.ns == dt_own_pid_namespace ? here.nr : 0;
 }
 
-static __noinline __u32 dt_new_owner(const struct dt_owner_key *key)
+static __noinline __u32 dt_new_owner(const struct dt_owner_key *key, struct task_struct *t)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
 	struct dt_owner owner = {};
 	struct dt_owner_record *r;
 	struct dt_owner *old;
 
 	if (bpf_map_pop_elem(&owner_ids, &owner.id))
 		return 0; /* "other processes" */
-	owner.cgroup_id = bpf_get_current_cgroup_id();
+	owner.cgroup_id = BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
 	owner.local_pid = dt_local_pid(t);
 	owner.parent_pid = dt_local_pid(t->real_parent);
-	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
+	bpf_probe_read_kernel(owner.comm, sizeof(owner.comm), t->comm);
 	if (bpf_map_update_elem(&owners, key, &owner, BPF_NOEXIST)) {
 		bpf_map_push_elem(&owner_ids, &owner.id, 0);
 		old = bpf_map_lookup_elem(&owners, key);
@@ -141,23 +128,66 @@ static __always_inline __u32 dt_edge_id(void)
 	return __sync_fetch_and_add(&dt_last_edge, 1) + 1;
 }
 
-static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk)
+static const struct dt_traffic dt_no_traffic;
+
+static __always_inline void dt_new_edge(const struct dt_edge_key *key, struct dt_edge *fresh)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct dt_owner_key owner_key = {
+	fresh->id = dt_edge_id();
+	fresh->first_ns = bpf_ktime_get_ns();
+	if (!bpf_map_update_elem(&edges, key, fresh, BPF_NOEXIST))
+		bpf_map_update_elem(&traffic, &fresh->id, &dt_no_traffic, BPF_NOEXIST);
+}
+
+/* The edge of a key, made when there is none; the owner's overflow edge beyond its cap. */
+static __noinline struct dt_edge *dt_edge_of(struct dt_edge_key *key, struct dt_edge *fresh)
+{
+	struct dt_edge *edge = bpf_map_lookup_elem(&edges, key);
+	struct dt_owner_limit *limit;
+
+	if (edge)
+		return edge;
+	limit = bpf_map_lookup_elem(&owner_limits, &key->owner_id);
+	if (limit && __sync_fetch_and_add(&limit->edges, 1) < dt_edge_cap_per_owner) {
+		dt_new_edge(key, fresh);
+		edge = bpf_map_lookup_elem(&edges, key);
+		if (edge)
+			return edge;
+	}
+	/* one edge for all further peers */
+	__builtin_memset(key->address, 0, sizeof(key->address));
+	if (key->role == DT_ROLE_CLIENT)
+		key->port = 0;
+	edge = bpf_map_lookup_elem(&edges, key);
+	if (edge)
+		return edge;
+	__builtin_memset(fresh->path, 0, sizeof(fresh->path));
+	fresh->overflow = 1;
+	dt_new_edge(key, fresh);
+	return bpf_map_lookup_elem(&edges, key);
+}
+
+/* t does the I/O of this connection, or holds it. */
+static __always_inline void dt_find_owner(struct dt_conn *c, struct task_struct *t)
+{
+	struct dt_owner_key key = {
 		.start_ns = t->group_leader->start_boottime,
 		.pid = t->tgid,
 		.netns = c->netns,
 	};
-	struct dt_owner *owner = bpf_map_lookup_elem(&owners, &owner_key);
-	struct dt_edge_key key = { .role = c->role, .transport = c->transport };
-	struct dt_edge fresh = {}, *edge;
-	struct dt_owner_limit *limit;
-	int is_server = c->role == DT_ROLE_SERVER;
+	struct dt_owner *owner = bpf_map_lookup_elem(&owners, &key);
 
-	c->owner_start_ns = owner_key.start_ns;
-	c->owner_tgid = owner_key.pid;
-	c->owner_id = owner ? owner->id : dt_new_owner(&owner_key);
+	c->owner_start_ns = key.start_ns;
+	c->owner_tgid = key.pid;
+	c->owner_id = owner ? owner->id : dt_new_owner(&key, t);
+}
+
+static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk, struct task_struct *t)
+{
+	struct dt_edge_key key = { .role = c->role, .transport = c->transport };
+	int is_server = c->role == DT_ROLE_SERVER;
+	struct dt_edge fresh = {}, *edge;
+
+	dt_find_owner(c, t);
 	key.owner_id = c->owner_id;
 	if (c->transport == DT_TRANSPORT_TCP) {
 		dt_address(sk, 1, key.address);
@@ -171,35 +201,10 @@ static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk)
 		for (int i = 0; i < 8; i++)
 			hash[0] = (hash[0] ^ words[i]) * DT_HASH_PRIME;
 	}
-	edge = bpf_map_lookup_elem(&edges, &key);
-	if (edge)
-		goto found;
-	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
-	if (limit && __sync_fetch_and_add(&limit->edges, 1) < dt_edge_cap_per_owner) {
-		fresh.id = dt_edge_id();
-		bpf_map_update_elem(&edges, &key, &fresh, BPF_NOEXIST);
-		edge = bpf_map_lookup_elem(&edges, &key);
-		if (edge)
-			goto found;
-	}
-	/* one edge for all further peers */
-	__builtin_memset(key.address, 0, sizeof(key.address));
-	if (c->role == DT_ROLE_CLIENT)
-		key.port = 0;
-	edge = bpf_map_lookup_elem(&edges, &key);
-	if (!edge) {
-		__builtin_memset(fresh.path, 0, sizeof(fresh.path));
-		fresh.id = dt_edge_id();
-		fresh.overflow = 1;
-		bpf_map_update_elem(&edges, &key, &fresh, BPF_NOEXIST);
-		edge = bpf_map_lookup_elem(&edges, &key);
-	}
+	edge = dt_edge_of(&key, &fresh);
 	c->edge = edge ? edge->id : 0; /* 0: no room at all */
-	c->edge_overflow = 1;
-	return 0;
-found:
-	c->edge = edge->id;
-	c->edge_overflow = edge->overflow;
+	c->edge_overflow = !edge || edge->overflow;
+	dt_connected(c);
 	return 0;
 }
 
@@ -209,7 +214,7 @@ static __always_inline void dt_own(struct dt_conn *c, struct sock *sk, struct ta
 	if (c->edge && c->owner_tgid == (__u32)t->tgid &&
 	    c->owner_start_ns == t->group_leader->start_boottime)
 		return;
-	dt_find_edge(c, sk);
+	dt_find_edge(c, sk, t);
 }
 
 static __always_inline void dt_bucket(__u64 *buckets, __u64 bytes)
@@ -221,19 +226,6 @@ static __always_inline void dt_bucket(__u64 *buckets, __u64 bytes)
 		if (bytes <= (16ULL << i))
 			break;
 	__sync_fetch_and_add(&buckets[i], 1);
-}
-
-static __always_inline __u32 dt_duration_bucket(__u64 ns)
-{
-	const __u64 bounds[DT_DURATION_BOUNDS] = {
-		5000000,   10000000,  25000000,	  50000000,   75000000,	  100000000,  250000000,
-		500000000, 750000000, 1000000000, 2500000000, 5000000000, 7500000000, 10000000000,
-	};
-
-	for (int i = 0; i < DT_DURATION_BOUNDS; i++)
-		if (ns <= bounds[i])
-			return i;
-	return DT_DURATION_BOUNDS;
 }
 
 static const struct dt_series dt_no_series;
@@ -255,22 +247,13 @@ static __always_inline struct dt_series *dt_series_of(const struct dt_series_key
 	return bpf_map_lookup_elem(&series_overflow, &i);
 }
 
-/* Adds an exchange to its series. Not static, so that the verifier looks at it once. */
-__noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
+static __always_inline void dt_add(struct dt_series *v, const struct dt_exchange *x)
 {
-	const struct dt_request *q;
-	const struct dt_response *p;
-	struct dt_series *v;
+	const struct dt_request *q = &x->request;
+	const struct dt_response *p = &x->response;
 	__u64 duration, first;
 	__u32 i;
 
-	if (!c || !x)
-		return 0;
-	q = &x->request;
-	p = &x->response;
-	v = dt_series_of(&x->key, c->role);
-	if (!v)
-		return 0;
 	duration = p->last_ns > q->start_ns ? p->last_ns - q->start_ns : 0;
 	first = p->first_ns > q->start_ns ? p->first_ns - q->start_ns : 0;
 	i = dt_duration_bucket(duration);
@@ -288,7 +271,20 @@ __noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
 		__sync_fetch_and_add(&v->response_body_bytes, p->body_bytes);
 		dt_bucket(v->response_body_buckets, p->body_bytes);
 	}
-	dt_settle(c, DT_COUNTED, 1, q->bytes + p->bytes);
+}
+
+/* Adds an exchange to its series. Not static, so that the verifier looks at it once. */
+__noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
+{
+	struct dt_series *v;
+
+	if (!c || !x)
+		return 0;
+	v = dt_series_of(&x->key, c->role);
+	if (!v)
+		return 0;
+	dt_add(v, x);
+	dt_settle(c, DT_COUNTED, 1, x->request.bytes + x->response.bytes);
 	if (c->edge_overflow)
 		dt_note(DT_OVERFLOW_EDGES, 1, 0);
 	if (x->key.signature == DT_SIGNATURE_OVERFLOW)

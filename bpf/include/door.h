@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "datagram.h"
 #include "engine.h"
 #include "locate.h"
 #include "socket.h"
@@ -181,6 +182,13 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 		}
 	} else if (dt_observe_unix && dt_is_unix(sk)) {
 		c = dt_unix_conn(sk, 0);
+	} else if (dt_observe_udp && dt_is_udp(sk)) {
+		c = dt_udp_conn(sk, is_send ? DT_ROLE_CLIENT : DT_ROLE_SERVER);
+		if (!c)
+			goto not_observed;
+		if (c->transport && !(c->flags & DT_CONN_IGNORED))
+			return dt_datagram(sk, c, t, ret, is_send);
+		goto not_observed;
 	} else {
 		goto not_observed;
 	}
@@ -227,16 +235,21 @@ static __always_inline int dt_state(struct sock *sk, int old, int new)
 		if (t->flags & DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
 			return 0;
 		c = dt_tcp_conn(sk, DT_ROLE_CLIENT, 0);
-		if (c)
-			dt_find_edge(c, sk);
+		if (c && !(c->flags & DT_CONN_IGNORED))
+			dt_find_edge(c, sk, t);
 	} else if (new == DT_TCP_ESTABLISHED) {
 		c = old == DT_TCP_SYN_RECV ? dt_tcp_conn(sk, DT_ROLE_SERVER, 0)
 					   : bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c)
-			dt_established(c, sk);
+		if (!c || c->flags & DT_CONN_IGNORED)
+			return 0;
+		dt_established(c, sk);
+		if (c->edge) { /* a client's; a server's is found by who does the I/O */
+			dt_add_connect(c);
+			dt_connected(c);
+		}
 	} else if (new == DT_TCP_CLOSE &&old == DT_TCP_SYN_SENT) {
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c)
+		if (c && !(c->flags & DT_CONN_IGNORED))
 			dt_connect_failed(c, sk);
 	}
 	return 0;
@@ -287,6 +300,7 @@ static __always_inline int dt_destroy(struct sock *sk)
 	if (!c || !s || c->flags & DT_CONN_IGNORED)
 		return 0;
 	dt_compare_with_tcp(c, sk);
+	dt_closed(c, bpf_skc_to_tcp_sock(sk));
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
 	return dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);

@@ -141,11 +141,11 @@ struct dt_edge {
 	char path[64];	/* Unix sockets: the server's path, first byte 0x40 for abstract */
 };
 
-/* map traffic: HASH edge id -> dt_traffic. What TCP itself says of an edge's connections, added when
- * they open, when they close, and for those that live whenever user space runs dt_iter_traffic.
- * Inserted by the kernel; deleted by user space with the edge. */
+/* map traffic: HASH edge id -> dt_traffic. What TCP itself says of an edge's connections, added
+ * when they open, when they close, and for those that live whenever user space runs
+ * dt_iter_traffic. Inserted by the kernel; deleted by user space with the edge. */
 struct dt_traffic {
-	__u64 opened; /* connections established, or found so; UDP: sockets */
+	__u64 opened; /* connections established, or found so; none of UDP */
 	__u64 closed;
 	__u64 connect_sum_ns; /* SYN to established; clients only */
 	__u64 rtt_sum_ns;     /* of smoothed RTTs */
@@ -224,17 +224,19 @@ enum dt_ledger_line {
 	DT_FAULT = 12,	      /* bytes whose buffer was not resident */
 	DT_DEMOTED = 13,      /* connections that turned out not to speak the protocol taken */
 	DT_DATAGRAMS = 14,    /* datagrams and their bytes, beside the balance but for DNS */
-	DT_ANSWERS_DROPPED = 15, /* DNS answers that user space was not told of */
+	DT_ANSWERS_DROPPED =
+		15,		/* DNS answers that user space was not told of: the ring was full */
+	DT_OVERFLOW_JOINS = 16, /* connections whose two edges were not joined: the map was full */
 	/* lost: parts of the balance */
-	DT_LOST_FIRST = 16,
-	DT_LOST_STATE = 16,	 /* no memory for the connection's state */
-	DT_LOST_MIDSTREAM = 17,	 /* belongs to an exchange that was open when the agent started */
-	DT_LOST_NOT_A_CALL = 18, /* pub/sub and MONITOR messages, bytes between messages */
-	DT_LOST_UNPARSED = 19,	 /* the protocol's rules were broken, or bytes were hidden */
-	DT_LOST_STEPS = 20,	 /* one operation held more messages than the walker's bound */
-	DT_LOST_PIPELINE = 21,	 /* more requests open than the spill map holds */
-	DT_LOST_UNANSWERED = 22, /* response without a request */
-	DT_LEDGER_LINES = 23,
+	DT_LOST_FIRST = 20,
+	DT_LOST_STATE = 20,	 /* no memory for the connection's state */
+	DT_LOST_MIDSTREAM = 21,	 /* belongs to an exchange that was open when the agent started */
+	DT_LOST_NOT_A_CALL = 22, /* pub/sub and MONITOR messages, bytes between messages */
+	DT_LOST_UNPARSED = 23,	 /* the protocol's rules were broken, or bytes were hidden */
+	DT_LOST_STEPS = 24,	 /* one operation held more messages than the walker's bound */
+	DT_LOST_PIPELINE = 25,	 /* more requests open than the map for them holds */
+	DT_LOST_UNANSWERED = 26, /* response without a request */
+	DT_LEDGER_LINES = 27,
 };
 
 struct dt_ledger {
@@ -324,8 +326,8 @@ struct dt_blind_record {
 	__u64 received_bytes;
 };
 
-/* A DNS response that a client received, for the names of addresses. Not sent again within a second
- * when it says the same. */
+/* A DNS response that a client received, for the names of addresses: one a second at most for the
+ * same question of one process. */
 struct dt_answer_record {
 	__u32 type;
 	__u32 owner_id;

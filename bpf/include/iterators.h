@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * What runs when user space asks: sockets that are older than the agent, what is open on live
- * connections, and the end of Unix sockets.
+ * What runs when user space asks: sockets that are older than the agent or have not spoken yet,
+ * what is open on live connections and what they carried, the end of Unix sockets, and DNS look-ups
+ * that nobody answered.
  */
 #pragma once
 
@@ -35,7 +36,19 @@ int dt_iter_listeners(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* After the doors: connections that were there before. */
+/* How often dt_iter_sockets began. */
+static __u32 dt_visits;
+
+/* Nobody has spoken on this connection yet: it is whose descriptor it is. */
+static __always_inline void dt_own_idle(struct dt_conn *c, struct sock *sk, struct task_struct *t)
+{
+	if (c->edge || c->flags & DT_CONN_IGNORED || c->role == DT_ROLE_UNKNOWN)
+		return;
+	dt_find_edge(c, sk, t);
+}
+
+/* After the doors: connections that were there before. From then on every now and again, for those
+ * that are idle since they began. */
 SEC("iter/task_file")
 int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 {
@@ -44,9 +57,12 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct dt_conn *c;
 	struct sock *sk;
-	__u8 role;
+	__u8 flags;
 
-	if (!file || !task || (__u32)task->tgid == dt_own_tgid)
+	if (!ctx->meta->seq_num)
+		dt_visits++;
+	flags = dt_visits > 1 ? 0 : DT_CONN_MIDSTREAM;
+	if (!file || !task || (__u32)task->tgid == dt_own_tgid || task->flags & DT_PF_KTHREAD)
 		return 0;
 	socket = bpf_sock_from_file(file);
 	if (!socket)
@@ -55,13 +71,19 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 	if (!sk)
 		return 0;
 	if (dt_is_tcp(sk) && sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
-		role = dt_role_by_listener(sk);
-		c = dt_tcp_conn(sk, role, DT_CONN_MIDSTREAM);
-		if (c && !(c->flags & DT_CONN_FIRST_SEQS))
+		c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
+		if (!c)
+			return 0;
+		if (!(c->flags & DT_CONN_ESTABLISHED))
 			dt_established(c, sk);
+		dt_own_idle(c, sk, task);
 	} else if (dt_observe_unix && dt_is_unix(sk) &&
 		   sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
-		dt_unix_conn(sk, DT_CONN_MIDSTREAM);
+		c = dt_unix_conn(sk, flags);
+		if (c)
+			dt_own_idle(c, sk, task);
+	} else if (dt_observe_udp && dt_is_udp(sk) && flags) {
+		dt_visit_udp(sk);
 	}
 	return 0;
 }
@@ -70,7 +92,7 @@ static __always_inline void dt_write_open(struct seq_file *seq, const struct dt_
 {
 	struct dt_ledger open = {};
 
-	if (c->flags & DT_CONN_IGNORED)
+	if (c->flags & DT_CONN_IGNORED || c->transport == DT_TRANSPORT_UDP)
 		return;
 	open.exchanges = dt_open_exchanges(c);
 	open.bytes = dt_open_bytes(c);
@@ -136,8 +158,70 @@ int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
+	dt_closed(c, 0);
 	dt_finish(c, bpf_map_lookup_elem(&unix_flights, &key), s);
 	bpf_map_delete_elem(&unix_flights, &key);
 	bpf_map_delete_elem(&unix_conns, &key);
+	return 0;
+}
+
+/* Over conns: what connections carried since the last time, and their RTT. */
+SEC("iter/bpf_sk_storage_map")
+int dt_iter_traffic(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct dt_conn *c = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (!c || !sk || !c->edge || c->transport != DT_TRANSPORT_TCP ||
+	    c->flags & DT_CONN_IGNORED || sk->__sk_common.skc_state == DT_TCP_CLOSE)
+		return 0;
+	dt_sample(c, bpf_skc_to_tcp_sock(sk));
+	return 0;
+}
+
+/* Over unix_conns: the same. */
+SEC("iter/bpf_map_elem")
+int dt_iter_traffic_unix(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct dt_conn *c;
+	__u64 *cookie = ctx->key, key;
+
+	if (!cookie)
+		return 0;
+	key = *cookie;
+	c = bpf_map_lookup_elem(&unix_conns, &key);
+	if (c && c->edge && !(c->flags & DT_CONN_IGNORED))
+		dt_sample(c, 0);
+	return 0;
+}
+
+/* Over lookups: what is open. */
+SEC("iter/bpf_map_elem")
+int dt_iter_open_lookups(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const struct dt_lookup *l = ctx->value;
+	struct dt_ledger open = { .exchanges = 1 };
+
+	if (!l)
+		return 0;
+	open.bytes = l->bytes;
+	bpf_seq_write(ctx->meta->seq, &open, sizeof(open));
+	return 0;
+}
+
+/* Over lookups: those that were not answered in time are exchanges without an end. */
+SEC("iter/bpf_map_elem")
+int dt_iter_late_lookups(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct dt_lookup *l;
+	struct dt_lookup_key key;
+
+	if (!ctx->key)
+		return 0;
+	if (bpf_probe_read_kernel(&key, sizeof(key), ctx->key))
+		return 0;
+	l = bpf_map_lookup_elem(&lookups, &key);
+	if (l && bpf_ktime_get_ns() - l->start_ns > DT_LOOKUP_NS)
+		dt_lookup_failed(&key, l);
 	return 0;
 }

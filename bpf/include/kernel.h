@@ -64,6 +64,7 @@ struct socket_alloc {
 struct sock {
 	struct sock_common __sk_common;
 	__u8 sk_shutdown;
+	__u8 sk_userlocks : 4;
 	__u16 sk_type;
 	__u16 sk_protocol;
 	int sk_err;
@@ -84,6 +85,8 @@ struct tcp_sock {
 	__u32 copied_seq;
 	__u32 snd_una;
 	__u32 write_seq;
+	__u32 srtt_us; /* times 8 */
+	__u32 total_retrans;
 };
 
 struct sockaddr_un {
@@ -130,6 +133,18 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -141,6 +156,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
+	struct css_set *cgroups;
 	char comm[16];
 };
 
@@ -201,6 +217,7 @@ struct pt_regs {
 #define dt_arg1(regs) ((regs)->di)
 #define dt_arg2(regs) ((regs)->si)
 #define dt_arg3(regs) ((regs)->dx)
+#define dt_arg5(regs) ((regs)->r8)
 #define DT_TS_COMPAT 2
 #define dt_is_compat(task) ((task)->thread_info.status & DT_TS_COMPAT)
 enum dt_syscall {
@@ -222,6 +239,7 @@ enum dt_syscall {
 #define dt_arg1(regs) ((regs)->orig_x0)
 #define dt_arg2(regs) ((regs)->regs[1])
 #define dt_arg3(regs) ((regs)->regs[2])
+#define dt_arg5(regs) ((regs)->regs[4])
 #define DT_TIF_32BIT (1UL << 22)
 struct thread_info___arm64 {
 	unsigned long flags;
@@ -250,14 +268,17 @@ enum dt_kernel_constant {
 	DT_AF_INET = 2,
 	DT_AF_INET6 = 10,
 	DT_SOCK_STREAM = 1,
+	DT_SOCK_DGRAM = 2,
 	DT_SOCK_SEQPACKET = 5,
 	DT_IPPROTO_TCP = 6,
+	DT_IPPROTO_UDP = 17,
 	DT_IPPROTO_MPTCP = 262,
 	DT_MSG_OOB = 0x1,
 	DT_MSG_PEEK = 0x2,
 	DT_MSG_TRUNC = 0x20,
 	DT_MSG_ERRQUEUE = 0x2000,
 	DT_RCV_SHUTDOWN = 1,
+	DT_SOCK_BINDPORT_LOCK = 8, /* the program chose the port */
 	DT_PF_IO_WORKER = 0x10,
 	DT_PF_KTHREAD = 0x200000,
 	DT_TCP_ESTABLISHED = 1,

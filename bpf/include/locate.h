@@ -86,6 +86,7 @@ static __always_inline int dt_locate(struct dt_scratch *s, struct dt_conn *c, st
 	default: /* sendfile, splice, io_uring: the bytes never pass user memory by a call */
 		return -1;
 	}
+	s->message = message;
 	if (dt_read_user(&vector, sizeof(vector), message + DT_MSG_IOV))
 		return -1;
 	s->iov = vector.base;

@@ -12,7 +12,9 @@ const volatile __u64 dt_slow_ns = 1000000000;
 const volatile __u32 dt_default_budget = 100;
 const volatile __u32 dt_operation_cap = 500;
 const volatile __u32 dt_edge_cap_per_owner = 4096;
+const volatile __u32 dt_only_netns; /* inode number; 0: all */
 const volatile __u8 dt_observe_unix = 1;
+const volatile __u8 dt_observe_udp = 1;
 
 /* The agent's thread group, in the numbers of the root pid namespace: written by the first
  * iterator, which runs in the agent's own context. */
@@ -51,6 +53,60 @@ struct { /* edge_key -> edge; kernel inserts, user space deletes */
 	__type(key, struct dt_edge_key);
 	__type(value, struct dt_edge);
 } edges SEC(".maps");
+
+struct { /* edge id -> traffic; kernel inserts, user space deletes with the edge */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct dt_traffic);
+} traffic SEC(".maps");
+
+struct { /* connection -> the edges of its ends; the oldest makes room */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct dt_pair);
+	__type(value, struct dt_link);
+} links SEC(".maps");
+
+struct { /* two edges -> connections that are of both; kernel inserts, user space deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct dt_join);
+	__type(value, __u64);
+} joins SEC(".maps");
+
+struct dt_lookup_key {
+	__u64 conn; /* address of the socket's state */
+	__u64 signature;
+	__u32 id;
+	__u32 pad;
+};
+
+struct dt_lookup {
+	__u64 start_ns;
+	__u64 bytes;
+	struct dt_series_key key;
+	__u32 owner_id;
+	__u8 role;
+	__u8 pad[3];
+};
+
+struct { /* DNS look-ups without an answer so far; kernel inserts and deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct dt_lookup_key);
+	__type(value, struct dt_lookup);
+} lookups SEC(".maps");
+
+struct { /* owner and question -> when user space was last told the answer */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u64);
+} answers SEC(".maps");
 
 struct { /* series_key -> series; kernel inserts, user space deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);

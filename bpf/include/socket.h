@@ -14,6 +14,8 @@ static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u
 	c->flags = flags;
 	c->protocol = DT_PROTOCOL_UNDECIDED;
 	c->netns = sk->__sk_common.skc_net.net->ns.inum;
+	if (dt_only_netns && c->netns != dt_only_netns)
+		c->flags |= DT_CONN_IGNORED;
 	c->opened_ns = bpf_ktime_get_ns();
 	dt_forget_values();
 	c->transport = transport; /* last: says that the others are there */
@@ -29,6 +31,7 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 	dt_address(sk, 1, c->ends.peer_address);
 	c->ends.local_port = sk->__sk_common.skc_num;
 	c->ends.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	c->flags |= DT_CONN_ESTABLISHED;
 	tp = sk->sk_protocol == DT_IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (!tp)
 		return;
@@ -40,6 +43,7 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 				 (__u32)(tp->write_seq - tp->snd_una) - c->sent_bytes;
 		c->received_before = tp->bytes_received - (__u32)(tp->rcv_nxt - tp->copied_seq) -
 				     c->received_bytes;
+		c->retransmits = tp->total_retrans;
 	}
 }
 
@@ -67,6 +71,14 @@ static __always_inline int dt_is_tcp(struct sock *sk)
 
 	return (family == DT_AF_INET || family == DT_AF_INET6) && sk->sk_type == DT_SOCK_STREAM &&
 	       (sk->sk_protocol == DT_IPPROTO_TCP || sk->sk_protocol == DT_IPPROTO_MPTCP);
+}
+
+static __always_inline int dt_is_udp(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return (family == DT_AF_INET || family == DT_AF_INET6) && sk->sk_type == DT_SOCK_DGRAM &&
+	       sk->sk_protocol == DT_IPPROTO_UDP;
 }
 
 static __always_inline int dt_is_unix(struct sock *sk)
@@ -139,6 +151,7 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 	u = bpf_skc_to_unix_sock(sk);
 	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
 		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
+	c->flags |= DT_CONN_ESTABLISHED;
 	c->tx_first_seq = dt_inode(sk) ^ dt_unix_salt;
 	if (u)
 		c->rx_first_seq = dt_inode((struct sock *)u->peer) ^ dt_unix_salt;

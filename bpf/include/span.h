@@ -95,7 +95,7 @@ __noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_e
 	}
 	__builtin_memset(r, 0, sizeof(*r));
 	r->type = DT_RECORD_EXCHANGE;
-	r->edge = c->edge;
+	r->edge = x->key.edge;
 	r->owner_id = c->owner_id;
 	r->tid = (__u32)bpf_get_current_pid_tgid();
 	r->key = x->key;

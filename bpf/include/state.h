@@ -65,6 +65,7 @@ enum dt_conn_flag {
 	DT_CONN_ULP = 16,	/* TCP's counts are not the application's (kTLS) */
 	DT_CONN_PUBSUB = 32,	/* Redis: messages may come that answer no request */
 	DT_CONN_MONITOR = 64,	/* Redis: nothing that comes answers a request any more */
+	DT_CONN_ESTABLISHED = 128,
 };
 
 /* Both ends of a connection, for its spans. */
@@ -86,7 +87,9 @@ struct dt_conn {
 	__u64 received_before;
 	__u64 settled_bytes; /* of both, in a series or in a line of the ledger */
 	__u64 turn_start_ns;
-	__u64 turn_bytes;  /* of the open turn's request, not yet settled */
+	__u64 turn_bytes;   /* of the open turn's request, not yet settled */
+	__u64 traffic_sent; /* of sent_bytes and sent_blind, added to the edge's traffic */
+	__u64 traffic_received;
 	__u64 batch;	   /* sendmmsg/recvmmsg: the vector last seen ... */
 	__u32 batch_next;  /* ... its next entry ... */
 	__u32 batch_bytes; /* ... and what the entry before it carried */
@@ -96,9 +99,11 @@ struct dt_conn {
 	__u32 tx_first_seq; /* first data sequence number; inode number for Unix sockets */
 	__u32 rx_first_seq;
 	__u32 netns;
-	__u32 completed; /* exchanges */
-	__u32 serving;	 /* thread that has this connection's request in hand; 0: none */
-	__u32 epoch;	 /* Unix: the last sweep that found the socket alive */
+	__u32 completed;   /* exchanges */
+	__u32 serving;	   /* thread that has this connection's request in hand; 0: none */
+	__u32 epoch;	   /* Unix: the last sweep that found the socket alive */
+	__u32 opened_edge; /* that counts this connection as opened; 0: none */
+	__u32 retransmits; /* added to the edge's traffic */
 	__u8 role;
 	__u8 transport;
 	__u8 protocol;

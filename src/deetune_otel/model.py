@@ -125,8 +125,9 @@ class Edge(NamedTuple):
 class Traffic(NamedTuple):
     """What TCP itself says of an edge; cumulative (or a difference of two readings).
 
-    For UDP `opened` counts sockets, and there is no connect, no RTT and nothing retransmitted;
-    for Unix sockets there is no RTT and nothing retransmitted either.
+    UDP has only bytes; Unix sockets have no RTT, and nothing is retransmitted. A connection is
+    counted for whoever does its I/O: when that changes, `opened` goes down at the one edge and up
+    at the other.
     """
 
     opened: int  # connections established, or found established

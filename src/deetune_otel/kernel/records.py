@@ -20,21 +20,27 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from deetune_otel.kernel.errors import KernelUnavailable, RecordError
 from deetune_otel.model import (
     DURATION_BOUNDS_S,
+    RTT_BOUNDS_S,
     SIZE_BOUNDS_BYTES,
     BlindBytes,
     Cause,
+    DnsAnswer,
     Edge,
     End,
     Exchange,
+    Join,
     KeptBecause,
     LedgerLine,
+    Link,
     OperationSample,
     Owner,
+    Pair,
     ProcessKey,
     Protocol,
     Role,
     SeriesKey,
     SeriesValue,
+    Traffic,
     Transport,
     Wire,
 )
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "Record", "Records", "missing_from"]
 
-Record: TypeAlias = Exchange | OperationSample | Owner | BlindBytes
+Record: TypeAlias = Exchange | OperationSample | Owner | BlindBytes | DnsAnswer
 Buffer: TypeAlias = bytes | memoryview
 
 
@@ -65,7 +71,21 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dt_owner": ("cgroup_id", "id", "local_pid", "parent_pid", "comm"),
     "dt_owner_limit": ("budget", "drop_below", "cause"),
     "dt_edge_key": ("address", "owner_id", "port", "role", "transport"),
-    "dt_edge": ("local_address", "id", "overflow", "path"),
+    "dt_edge": ("local_address", "id", "overflow", "path", "first_ns"),
+    "dt_traffic": (
+        "opened",
+        "closed",
+        "connect_sum_ns",
+        "rtt_sum_ns",
+        "retransmits",
+        "sent_bytes",
+        "received_bytes",
+        "connect_buckets",
+        "rtt_buckets",
+    ),
+    "dt_pair": ("client_seq", "server_seq"),
+    "dt_link": ("client_edge", "server_edge", "local_port", "peer_port"),
+    "dt_join": ("client_edge", "server_edge"),
     "dt_series_key": ("signature", "edge", "outcome", "protocol", "end"),
     "dt_series": (
         "duration_sum_ns",
@@ -143,13 +163,17 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "owner.comm",
     ),
     "dt_blind_record": ("owner_id", "sent_bytes", "received_bytes"),
+    "dt_answer_record": ("owner_id", "netns", "at_ns", "message_bytes", "message"),
 }
 _DURATION_BUCKETS: Final = len(DURATION_BOUNDS_S) + 1
 _SIZE_BUCKETS: Final = len(SIZE_BOUNDS_BYTES) + 1
+_RTT_BUCKETS: Final = len(RTT_BOUNDS_S) + 1
 _LENGTHS: Final = {
     ("dt_series", "duration_buckets"): _DURATION_BUCKETS,
     ("dt_series", "request_body_buckets"): _SIZE_BUCKETS,
     ("dt_series", "response_body_buckets"): _SIZE_BUCKETS,
+    ("dt_traffic", "connect_buckets"): _DURATION_BUCKETS,
+    ("dt_traffic", "rtt_buckets"): _RTT_BUCKETS,
     ("dt_edge_key", "address"): 16,
     ("dt_edge", "local_address"): 16,
     ("dt_exchange_record", "local_address"): 16,
@@ -168,17 +192,19 @@ _RECORD_TYPES: Final = {
     "DT_RECORD_OPERATION",
     "DT_RECORD_OWNER",
     "DT_RECORD_BLIND",
+    "DT_RECORD_ANSWER",
 }
 _CONSTANTS: Final = {
     "dt_record_type": _RECORD_TYPES,
     "dt_signature": {"DT_SIGNATURE_OVERFLOW"},
     "dt_cause_method": {"DT_CAUSE_NONE", "DT_CAUSE_THREAD"},
     "dt_ledger_line": {"DT_SEEN", "DT_COUNTED", "DT_LOST_FIRST", "DT_LEDGER_LINES"},
-    "dt_limit": {"DT_DURATION_BOUNDS", "DT_SIZE_BOUNDS"},
+    "dt_limit": {"DT_DURATION_BOUNDS", "DT_SIZE_BOUNDS", "DT_RTT_BOUNDS"},
 }
 _LIMITS: Final = {
     "DT_DURATION_BOUNDS": len(DURATION_BOUNDS_S),
     "DT_SIZE_BOUNDS": len(SIZE_BOUNDS_BYTES),
+    "DT_RTT_BOUNDS": len(RTT_BOUNDS_S),
 }
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NO_ADDRESS: Final = bytes(16)
@@ -331,6 +357,7 @@ class Records:
             types["DT_RECORD_OPERATION"]: self._operation,
             types["DT_RECORD_OWNER"]: self._new_owner,
             types["DT_RECORD_BLIND"]: self._blind,
+            types["DT_RECORD_ANSWER"]: self._answer,
         }
         self._overflow_signature = btf.enum("dt_signature")["DT_SIGNATURE_OVERFLOW"]
         self.cause_methods = btf.enum("dt_cause_method")
@@ -371,7 +398,9 @@ class Records:
         address, owner_id, port, role, transport = self._layouts["dt_edge_key"].unpack(
             key
         )
-        local_address, number, overflow, path = self._layouts["dt_edge"].unpack(value)
+        local_address, number, overflow, path, first_ns = self._layouts[
+            "dt_edge"
+        ].unpack(value)
         try:
             on_unix = self._transports[transport] is Transport.UNIX
             return Edge(
@@ -383,6 +412,7 @@ class Records:
                 server_port=port,
                 local_address="" if on_unix else _address(local_address),
                 overflow=bool(overflow),
+                first_ns=first_ns,
             )
         except KeyError as error:
             raise RecordError(f"an edge holds the unknown value {error}") from None
@@ -396,6 +426,51 @@ class Records:
         """Of a value of map edges."""
         number: int = self._layouts["dt_edge"].unpack(value)[1]
         return number
+
+    def traffic(self, keys: Buffer, values: Buffer) -> Iterator[tuple[int, Traffic]]:
+        """By the edge's id, of two arrays of equal length, from map traffic."""
+        numbers = struct.Struct("<I").iter_unpack(keys)
+        for (edge_id,), value in zip(
+            numbers, self._layouts["dt_traffic"].unpack_all(values), strict=True
+        ):
+            opened, closed, connect_ns, rtt_ns, retransmits, sent, received = value[:7]
+            rtts = 7 + _DURATION_BUCKETS
+            yield (
+                edge_id,
+                Traffic(
+                    opened=_signed(opened),
+                    closed=closed,
+                    connect_sum_ns=connect_ns,
+                    connect_buckets=value[7:rtts],
+                    rtt_sum_ns=rtt_ns,
+                    rtt_buckets=value[rtts:],
+                    retransmits=retransmits,
+                    sent_bytes=sent,
+                    received_bytes=received,
+                ),
+            )
+
+    def joins(self, keys: Buffer, values: Buffer) -> Iterator[Join]:
+        """Of two arrays of equal length, from map joins; only those with connections."""
+        counts = struct.Struct("<q").iter_unpack(values)
+        for edges, (connections,) in zip(
+            self._layouts["dt_join"].unpack_all(keys), counts, strict=True
+        ):
+            if connections > 0:
+                yield Join(*edges, connections)
+
+    def join_edges(self, keys: Buffer) -> Iterator[tuple[int, int]]:
+        """The edges' ids, the client's first, of an array of keys of map joins."""
+        return ((key[0], key[1]) for key in self._layouts["dt_join"].unpack_all(keys))
+
+    def links(self, keys: Buffer, values: Buffer) -> Iterator[Link]:
+        """Of two arrays of equal length, from map links."""
+        for pair, link in zip(
+            self._layouts["dt_pair"].unpack_all(keys),
+            self._layouts["dt_link"].unpack_all(values),
+            strict=True,
+        ):
+            yield Link(Pair(*pair), *link)
 
     def series_edges(self, keys: Buffer) -> Iterator[int]:
         """The edge's id of each of an array of series' keys."""
@@ -560,6 +635,12 @@ class Records:
     def _blind(self, data: Buffer) -> BlindBytes:
         return BlindBytes(*self._layouts["dt_blind_record"].unpack(data))
 
+    def _answer(self, data: Buffer) -> DnsAnswer:
+        owner_id, netns, at_ns, length, message = self._layouts[
+            "dt_answer_record"
+        ].unpack(data)
+        return DnsAnswer(owner_id, netns, at_ns, message[:length])
+
 
 def _names(btf: Btf, name: str, twin: type[Any]) -> dict[int, Any]:
     """The members of a Python enum by the C side's numbers."""
@@ -597,6 +678,11 @@ def _with_empty_bodies(count: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
     """
     with_body = buckets[1:]
     return (max(count - sum(with_body), 0), *with_body)
+
+
+def _signed(number: int) -> int:
+    """Of two words of 64 bits that are summed without a sign."""
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _address(raw: bytes) -> str:

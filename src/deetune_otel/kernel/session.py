@@ -40,11 +40,14 @@ from deetune_otel.model import (
     Cause,
     Edge,
     Exchange,
+    Join,
     Ledger,
     LedgerLine,
+    Link,
     Owner,
     SeriesKey,
     SeriesValue,
+    Traffic,
     Transport,
     Wire,
 )
@@ -72,16 +75,29 @@ _HINT_REPORT: Final = (
 # A visit of the listening sockets, of the older connections; what is read out later.
 _LISTENERS: Final = "dt_iter_listeners"
 _SOCKETS: Final = "dt_iter_sockets"
-_OPEN: Final = ("dt_iter_open", "dt_iter_open_unix")
+_OPEN: Final = ("dt_iter_open", "dt_iter_open_unix", "dt_iter_open_lookups")
+_TRAFFIC: Final = ("dt_iter_traffic", "dt_iter_traffic_unix")
+_LATE_LOOKUPS: Final = "dt_iter_late_lookups"
 _UNIX_MARK: Final = "dt_iter_unix_mark"
 _UNIX_SWEEP: Final = "dt_iter_unix_sweep"
-_AGAIN_AND_AGAIN: Final = (*_OPEN, _UNIX_MARK, _UNIX_SWEEP)
-_ITERATORS: Final = (_LISTENERS, _SOCKETS, *_AGAIN_AND_AGAIN)
+_AGAIN_AND_AGAIN: Final = (
+    *_OPEN,
+    *_TRAFFIC,
+    _UNIX_MARK,
+    _UNIX_SWEEP,
+    _LATE_LOOKUPS,
+    _SOCKETS,
+)
+_ITERATORS: Final = (_LISTENERS, *_AGAIN_AND_AGAIN)
 # An iterator about the elements of a map is told which when it is attached.
 _MAP_ITERATORS: Final = ("iter/bpf_sk_storage_map", "iter/bpf_map_elem")
 _OVER: Final = {
     "dt_iter_open": "conns",
     "dt_iter_open_unix": "unix_conns",
+    "dt_iter_open_lookups": "lookups",
+    "dt_iter_traffic": "conns",
+    "dt_iter_traffic_unix": "unix_conns",
+    _LATE_LOOKUPS: "lookups",
     _UNIX_MARK: "unix_marks",
     _UNIX_SWEEP: "unix_conns",
 }
@@ -92,6 +108,9 @@ _MAPS: Final = {
     "owner_ids": (MapType.QUEUE, "", ""),
     "edges": (MapType.HASH, "dt_edge_key", "dt_edge"),
     "series": (MapType.HASH, "dt_series_key", "dt_series"),
+    "traffic": (MapType.HASH, "", "dt_traffic"),
+    "links": (MapType.LRU_HASH, "dt_pair", "dt_link"),
+    "joins": (MapType.HASH, "dt_join", ""),
     "series_overflow": (MapType.ARRAY, "", "dt_series"),
     "ledger": (MapType.PERCPU_ARRAY, "", "dt_ledger"),
     "causes": (MapType.LRU_HASH, "dt_wire", "dt_cause"),
@@ -115,6 +134,8 @@ class KernelSettings:
 
     object_path: Path = _OBJECT
     observe_unix: bool = True
+    observe_udp: bool = True
+    netns: int = 0  # only this network namespace, by its inode number; 0: all
     slow_ns: int = 1_000_000_000  # from here an exchange is preferred for a span
     spans_per_second: int = 100  # of each owner that has no limit of its own
     operations_per_owner: int = 500
@@ -136,6 +157,8 @@ class KernelSettings:
             "dt_operation_cap": self.operations_per_owner,
             "dt_edge_cap_per_owner": self.edges_per_owner,
             "dt_observe_unix": int(self.observe_unix),
+            "dt_observe_udp": int(self.observe_udp),
+            "dt_only_netns": self.netns,
         }
 
     @property
@@ -146,6 +169,8 @@ class KernelSettings:
             "owner_ids": self.max_owners,
             "owner_limits": self.max_owners + 1,  # owner 0 is "other processes"
             "edges": self.max_edges,
+            "traffic": self.max_edges,
+            "joins": 2 * self.max_edges,
             "series": self.max_series,
             "operations": self.max_operations,
             "spill": self.max_spilled,
@@ -238,12 +263,13 @@ class Kernel:
     def read_series(self) -> dict[SeriesKey, SeriesValue]:
         """All counts since the programs were loaded; overflow series have edge_id 0.
 
-        Ends the Unix connections that are gone first: nothing else tells of their end. A bucket
-        of empty bodies can be one too small while its exchange is being added.
+        Ends the Unix connections that are gone first, and the DNS look-ups that nobody
+        answered: nothing else tells of their end. A bucket of empty bodies can be one too small
+        while its exchange is being added.
         """
         with self._open_maps() as maps:
-            self._iterators[_UNIX_MARK].run()
-            self._iterators[_UNIX_SWEEP].run()
+            for name in (_UNIX_MARK, _UNIX_SWEEP, _LATE_LOOKUPS):
+                self._iterators[name].run()
             series: dict[SeriesKey, SeriesValue] = {}
             for keys, values in maps["series"].batches():
                 series.update(self._records.series(keys, values))
@@ -281,6 +307,43 @@ class Kernel:
                 for key, value in _pairs(keys, values, key_size, value_size)
             ]
         return {owner.id: owner for owner in owners}
+
+    def read_traffic(self) -> dict[int, Traffic]:
+        """By edge id; asks every live connection first what it carried (0.2 µs each)."""
+        with self._open_maps() as maps:
+            for name in _TRAFFIC:
+                self._iterators[name].run()
+            return {
+                edge_id: traffic
+                for keys, values in maps["traffic"].batches()
+                for edge_id, traffic in self._records.traffic(keys, values)
+            }
+
+    def read_joins(self) -> list[Join]:
+        """All since the programs were loaded, but of edges that were forgotten."""
+        with self._open_maps() as maps:
+            return [
+                join
+                for keys, values in maps["joins"].batches()
+                for join in self._records.joins(keys, values)
+            ]
+
+    def read_links(self) -> list[Link]:
+        """The last connections (32,768 at most), in no order."""
+        with self._open_maps() as maps:
+            return [
+                link
+                for keys, values in maps["links"].batches()
+                for link in self._records.links(keys, values)
+            ]
+
+    def own_idle(self) -> None:
+        """Finds whose the connections are on which nobody has spoken yet, by descriptor.
+
+        Looks at every descriptor of every process: some 0.1 µs each.
+        """
+        with self._open_maps():
+            self._iterators[_SOCKETS].run()
 
     def read_ledger(self) -> Ledger:
         """What the doors saw and where it went.
@@ -348,10 +411,11 @@ class Kernel:
         with self._open_maps() as maps:
             edges = self._edges_of(maps["edges"], owner_ids)
             last = dict(self._take_series(maps["series"], set(edges)))
-            for key in edges.values():
+            for edge_id, key in edges.items():
                 maps["edges"].delete(key)
-            for edge_id in edges:
+                maps["traffic"].delete(_U32.pack(edge_id))
                 self._unix_paths.pop(edge_id, None)
+            self._delete_joins(maps["joins"], edges.keys())
             self._delete_operations(maps["operations"], owner_ids)
             size = self._limit_layout.size
             for owner_id in self._delete_owners(maps["owners"], owner_ids):
@@ -398,19 +462,19 @@ class Kernel:
             iterator = self._iterator(self._programs[name])
             self._stack.callback(iterator.close)
             self._iterators[name] = iterator
-        self._visit(_LISTENERS)
+        self._visit_listeners()
         for name, program in self._programs.items():
             if name not in _ITERATORS and program.autoload:
                 self._doors.callback(program.attach().close)
-        self._visit(_SOCKETS)
+        self._iterators[_SOCKETS].run()
 
     def _iterator(self, program: Program) -> BpfIterator:
         if program.section in _MAP_ITERATORS:
             return program.iterator(self._maps[_OVER[program.name]])
         return program.iterator()
 
-    def _visit(self, name: str) -> None:
-        iterator = self._iterator(self._programs[name])
+    def _visit_listeners(self) -> None:
+        iterator = self._iterator(self._programs[_LISTENERS])
         try:
             iterator.run()
         finally:
@@ -477,6 +541,17 @@ class Kernel:
             value = series.pop(key)
             if value is not None:
                 yield from self._records.series(key, value)
+
+    def _delete_joins(self, joins: BpfMap, edge_ids: Collection[int]) -> None:
+        size = joins.key_size
+        chosen = [
+            bytes(keys[i * size : (i + 1) * size])
+            for keys, _ in joins.batches()
+            for i, edges in enumerate(self._records.join_edges(keys))
+            if edges[0] in edge_ids or edges[1] in edge_ids
+        ]
+        for key in chosen:
+            joins.delete(key)
 
     def _delete_operations(
         self, operations: BpfMap, owner_ids: Collection[int]
