@@ -27,7 +27,7 @@ def _missing() -> str:
 
 
 def _needs_kernel(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("kernel", "e2e"))
+    return any(item.get_closest_marker(name) for name in ("kernel", "e2e", "lab"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,7 +41,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With DEETUNE_REQUIRE_KERNEL=1 a kernel or e2e test that skips has failed.
+    """With DEETUNE_REQUIRE_KERNEL=1 a kernel, e2e or lab test that skips has failed.
 
     Otherwise a green run could mean that nothing was loaded.
     """

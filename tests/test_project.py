@@ -44,7 +44,7 @@ TESTED_WITH: Final = {
 
 
 def sources() -> Iterator[Path]:
-    for folder in ("src", "bpf", "bench", "tests", "script", ".ci"):
+    for folder in ("src", "bpf", "bench", "lab", "tests", "script", ".ci"):
         for path in sorted((ROOT / folder).rglob("*")):
             text = path.suffix in {".py", ".c", ".h", ".sh"} or not path.suffix
             if path.is_file() and text and path.name != "LICENSE":
@@ -155,7 +155,7 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("script", ["setup", "test", "build-bpf", "demo", "bench"])
+@pytest.mark.parametrize("script", ["setup", "test", "build-bpf", "demo", "bench", "lab"])
 def test_scripts_can_be_run(script: str) -> None:
     path = ROOT / "script" / script
     assert path.stat().st_mode & 0o111
