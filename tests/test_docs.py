@@ -14,19 +14,22 @@ from typing import Final
 
 import pytest
 from opentelemetry.sdk.metrics.export import AggregationTemporality
+from tests.signals.edge_totals import NETWORK, edge_total, http, tally
 
 from deetune_otel.export.queue import DropCause
 from deetune_otel.kernel.features import Facts, judge
 from deetune_otel.model import KeptBecause, Ledger, LedgerLine, Role
 from deetune_otel.protocols import PROTOCOLS
 from deetune_otel.signals import agent
+from deetune_otel.signals.service_graph import ServiceGraphMetrics
+from deetune_otel.signals.tcp import TcpMetrics
 from deetune_otel.signals.traces import ParentMethod
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src" / "deetune_otel"
 NO_NAMES: Final = {"deetune.bpf.o"}  # a file
 OURS: Final = re.compile(r"(?:deetune|otel|db|http|process|container)(?:\.[a-z_]+)+")
-NAME: Final = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)`")
+NAME: Final = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+|traces_[a-z_]+)`")
 LINE: Final = LedgerLine(1, 1)
 
 
@@ -106,6 +109,9 @@ def agent_reading() -> agent.AgentReading:
 def emitted_metrics() -> dict[str, str]:
     """Units by name, of real objects: instruments, and the agent's own metrics."""
     own = agent.build(agent_reading(), AggregationTemporality.CUMULATIVE)
+    totals = [edge_total(http(tally(1), tally(1)), network=NETWORK)]
+    for edges in (ServiceGraphMetrics, TcpMetrics):
+        own += edges(AggregationTemporality.CUMULATIVE).build(totals, now_unix_ns=20)
     return {
         instrument.name: instrument.unit
         for module in PROTOCOLS.values()

@@ -10,7 +10,6 @@ from deetune_otel.model import Operation, Role
 from deetune_otel.protocols.contract import (
     Attributes,
     Instrument,
-    Measure,
     Outcome,
     error,
     server_endpoint,
@@ -24,15 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "edge_attributes", "operation", "outcome", "span_attributes"]
 
-_FAILURES: Final = (
-    Instrument(
-        name="deetune.tcp.connect.failures",
-        unit="{failure}",
-        description="TCP connects that failed, by errno.",
-        measure=Measure.COUNT,
-    ),
-)
-METRICS: Final[Mapping[Role, tuple[Instrument, ...]]] = dict.fromkeys(Role, _FAILURES)
+# Failed connects are counted by edge: signals/tcp.py.
+METRICS: Final[Mapping[Role, tuple[Instrument, ...]]] = dict.fromkeys(Role, ())
 
 _OPERATION: Final = Operation(name="CONNECT")
 

@@ -39,12 +39,11 @@ class Measure(Enum):
     DURATION = "duration"
     REQUEST_BODY = "request body"
     RESPONSE_BODY = "response body"
-    COUNT = "count"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
-    """A metric: a counter when it measures COUNT, else a histogram."""
+    """A histogram."""
 
     name: str
     unit: str

@@ -10,10 +10,8 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     Metric,
     MetricsData,
-    NumberDataPoint,
     ResourceMetrics,
     ScopeMetrics,
-    Sum,
 )
 
 from deetune_otel.model import DURATION_BOUNDS_S, SIZE_BOUNDS_BYTES
@@ -88,29 +86,13 @@ def _metric(
     collection: Collection,
     exemplars: Exemplars | None,
 ) -> Metric:
-    data: Sum | Histogram
-    if instrument.measure is Measure.COUNT:
-        data = Sum(
-            [
-                NumberDataPoint(
-                    dict(series.id.attributes),
-                    series.start_unix_ns,
-                    collection.time_unix_ns,
-                    series.value.count,
-                )
-                for series in all_series
-            ],
-            collection.temporality,
-            is_monotonic=True,
-        )
-    else:
-        data = Histogram(
-            [
-                _histogram_point(instrument.measure, series, collection, exemplars)
-                for series in all_series
-            ],
-            collection.temporality,
-        )
+    data = Histogram(
+        [
+            _histogram_point(instrument.measure, series, collection, exemplars)
+            for series in all_series
+        ],
+        collection.temporality,
+    )
     return Metric(instrument.name, instrument.description, instrument.unit, data)
 
 
