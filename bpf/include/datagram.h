@@ -104,7 +104,7 @@ static __always_inline void dt_lookup_ends(const struct dt_lookup *l, struct dt_
 	x->response.first_ns = x->response.last_ns = now;
 }
 
-/* Nobody answered: an exchange without an end. */
+/* Nobody answered: an exchange without an end. l: a copy, for a deleted entry is soon another's. */
 static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const struct dt_lookup *l)
 {
 	struct dt_exchange x = {};

@@ -213,15 +213,13 @@ int dt_iter_open_lookups(struct bpf_iter__bpf_map_elem *ctx)
 SEC("iter/bpf_map_elem")
 int dt_iter_late_lookups(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct dt_lookup *l;
 	struct dt_lookup_key key;
+	struct dt_lookup l;
 
-	if (!ctx->key)
+	if (!ctx->key || !ctx->value || bpf_probe_read_kernel(&key, sizeof(key), ctx->key) ||
+	    bpf_probe_read_kernel(&l, sizeof(l), ctx->value))
 		return 0;
-	if (bpf_probe_read_kernel(&key, sizeof(key), ctx->key))
-		return 0;
-	l = bpf_map_lookup_elem(&lookups, &key);
-	if (l && bpf_ktime_get_ns() - l->start_ns > DT_LOOKUP_NS)
-		dt_lookup_failed(&key, l);
+	if (bpf_ktime_get_ns() - l.start_ns > DT_LOOKUP_NS)
+		dt_lookup_failed(&key, &l);
 	return 0;
 }

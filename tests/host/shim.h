@@ -49,7 +49,7 @@ static void host_point(void)
 
 enum host_bound {
 	HOST_REGIONS = 8,
-	HOST_MAPS = 32,
+	HOST_MAPS = 64,
 	HOST_BUCKETS = 512, /* a power of two */
 	HOST_EFAULT = 14,
 };
@@ -97,9 +97,12 @@ static long host_read_kernel(void *to, __u64 bytes, const void *from)
 	})
 #define host_read_2(from, a, b) host_read_1(host_read_1(from, a), b)
 #define host_read_3(from, a, b, c) host_read_1(host_read_2(from, a, b), c)
-#define host_read_n(from, a, b, c, n, ...) n
+#define host_read_4(from, a, b, c, d) host_read_1(host_read_3(from, a, b, c), d)
+#define host_read_n(from, a, b, c, d, n, ...) n
 #define BPF_CORE_READ(from, ...)                                                                   \
-	host_read_n(from, ##__VA_ARGS__, host_read_3, host_read_2, host_read_1)(from, ##__VA_ARGS__)
+	host_read_n(from, ##__VA_ARGS__, host_read_4, host_read_3, host_read_2,                    \
+		    host_read_1)(from, ##__VA_ARGS__)
+#define BPF_CORE_READ_BITFIELD(from, field) ((from)->field)
 
 /* ---- maps ---------------------------------------------------------------------------------- */
 
@@ -347,9 +350,7 @@ static __u64 host_cookie(struct sock *sk);
 
 #define bpf_get_current_task_btf() host_task()
 #define bpf_get_current_pid_tgid() 0x6400000065ULL /* process 100, thread 101 */
-#define bpf_get_current_cgroup_id() 1ULL
 #define bpf_get_prandom_u32() 4U
-#define bpf_get_current_comm(to, bytes) memcpy(to, "host", sizeof("host"))
 #define bpf_task_pt_regs(task) host_registers()
 #define bpf_skc_to_tcp_sock(sk) host_tcp(sk)
 #define bpf_skc_to_unix_sock(sk) host_unix(sk)

@@ -17,6 +17,7 @@ from tests.process import wait_until
 
 from deetune_otel.kernel import Kernel, KernelSettings
 from deetune_otel.model import (
+    NO_TRAFFIC,
     BlindBytes,
     Edge,
     End,
@@ -27,6 +28,7 @@ from deetune_otel.model import (
     Role,
     SeriesKey,
     SeriesValue,
+    Traffic,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +155,15 @@ class Watch:
                 response_body=value.response_body_bytes,
             )
         return {call: Calls(**sums[call]) for call in sorted(sums)}
+
+    def traffic(self, *pids: int) -> list[tuple[Edge, Traffic]]:
+        """Of these processes' edges, with bytes or connections."""
+        found = self.kernel.read_traffic()
+        return [
+            (edge, found[edge.id])
+            for edge in sorted(self.edges(*pids))
+            if found.get(edge.id, NO_TRAFFIC) != NO_TRAFFIC
+        ]
 
     def count(self, call: Call, *pids: int) -> int:
         found = self.calls(*pids).get(call)

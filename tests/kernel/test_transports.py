@@ -132,14 +132,26 @@ def test_unix_sockets_can_be_left_out(watching: Watching, tmp_path: Path) -> Non
         assert watch.noted("not_observed").bytes >= len(get())
 
 
-def test_datagrams_are_not_observed(watch: Watch, client: Actor, server: Actor) -> None:
-    before = watch.noted("not_observed").bytes
+def test_datagrams_are_no_exchanges_but_bytes_of_an_edge(
+    watch: Watch, client: Actor, server: Actor
+) -> None:
+    before = watch.noted("datagrams")
     there, address = server.call("datagram_server", ("127.0.0.1", 0))
     here = client.call("datagram", address)
     client.call("send", here, b"x" * 1000)
     assert server.call("recv", there) == b"x" * 1000
     assert watch.calls(client.pid, server.pid) == {}
-    assert watch.noted("not_observed").bytes - before >= 2000
+    after = watch.noted("datagrams")
+    assert after.exchanges - before.exchanges >= 2
+    assert after.bytes - before.bytes >= 2000
+    sent, received = (watch.traffic(one.pid) for one in (client, server))
+    assert [
+        (edge.role, edge.server_port, carried.sent_bytes) for edge, carried in sent
+    ] == [(Role.CLIENT, address[1], 1000)]
+    assert [
+        (edge.role, edge.server_port, carried.received_bytes)
+        for edge, carried in received
+    ] == [(Role.SERVER, address[1], 1000)]
 
 
 def test_the_agents_own_traffic_is_not_observed(watch: Watch) -> None:

@@ -457,7 +457,7 @@ class Records:
             self._layouts["dt_join"].unpack_all(keys), counts, strict=True
         ):
             if connections > 0:
-                yield Join(*edges, connections)
+                yield Join(edges[0], edges[1], connections)
 
     def join_edges(self, keys: Buffer) -> Iterator[tuple[int, int]]:
         """The edges' ids, the client's first, of an array of keys of map joins."""
