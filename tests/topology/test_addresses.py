@@ -104,6 +104,8 @@ def test_the_configuration_before_dns() -> None:
     assert configured("fd00::7", 80) == "six"
     assert configured("fd00::7", 81) == ""
     assert configured("fd00::8", 1) == "eight"
+    assert book.configured("10.0.0.7") == Named("everything", "config")
+    assert book.configured("10.0.0.8") is None
 
 
 def test_a_number_given_to_another_process_starts_anew() -> None:
@@ -119,7 +121,7 @@ def test_what_it_keeps_is_bounded_and_what_it_forgets_is_counted() -> None:
     book = AddressBook(max_own=10, max_addresses=5)
     for i in range(30):
         book.learn(told("a.example", f"10.0.0.{i}"), ME, 100 * S)
-    assert len(book) == 15
+    assert book.kept == 15
     assert book.forgotten == 20 + 25
     assert name(book, "10.0.0.0", 101) == ""
     assert name(book, "10.0.0.29", 101) == "a.example"

@@ -89,9 +89,9 @@ class AddressBook:
         self, address: str, port: int, *, owner_id: int, at_ns: int
     ) -> Named | None:
         """The name of what this process connected to at that time."""
-        configured = self._names.get((address, port)) or self._names.get((address, 0))
-        if configured:
-            return Named(configured, "config")
+        configured = self.configured(address, port)
+        if configured is not None:
+            return configured
         own = _valid(self._own.get((owner_id, address), ()), at_ns, OWN_FLOOR_S)
         if own:
             return Named(own[-1].name, "dns")
@@ -100,13 +100,20 @@ class AddressBook:
             return Named(others[-1].name, "dns")
         return None
 
+    def configured(self, address: str, port: int = 0) -> Named | None:
+        """The configuration's name alone: of callers, whom nobody looked up."""
+        name = self._names.get((address, port)) or self._names.get((address, 0))
+        return Named(name, "config") if name else None
+
     def forget(self, owner_ids: Collection[int]) -> None:
         """Before the numbers are given to other processes."""
         if owner_ids:
             for key in [key for key in self._own if key[0] in owner_ids]:
                 del self._own[key]
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
+        """Addresses, each once for every process that was told it and once for all."""
         return len(self._own) + len(self._all)
 
     def _keep(self, kept: LRUCache[_Key, _Ranges], key: _Key, told: _Range) -> None:
