@@ -42,11 +42,13 @@ __all__ = [
     "calls",
     "details",
     "edge",
+    "network",
     "node",
     "node_details",
     "seen_by",
     "service_map",
     "service_maps",
+    "shuffled",
     "tally",
     "worlds",
 ]
@@ -328,7 +330,7 @@ class Flow(NamedTuple):
     from_address: str = ""  # the router's, behind which the client is
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return self.connections * self.calls_each
 
 
@@ -392,7 +394,7 @@ def seen_by(host: str, flows: Sequence[Flow]) -> ServiceMap:
 
 def _summed(edge_id: str, parts: Sequence[tuple[Flow, int, Ends]]) -> Edge:
     client, _, server = edge_id.partition("→")
-    count = sum(flow.count for flow, _, _ in parts)
+    count = sum(flow.total for flow, _, _ in parts)
     ends = parts[0][2]
     pairs = (
         ()

@@ -32,7 +32,7 @@ from deetune_otel.topology.model import AgentView, Ends, Instance
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deetune_otel.topology.model import Edge, ServiceMap
+    from deetune_otel.topology.model import Edge, Node, ServiceMap
 
 WEB, API, OTHER_API = "service:shop/web", "service:shop/api", "service:shop/api2"
 PAIRS = tuple(Pair(n, n + 1) for n in range(8))
@@ -61,7 +61,7 @@ def server_half(
     return edge(frm, server, calls(count), ends=Ends.SERVER, pairs=tuple(pairs))
 
 
-def api_node(**changes: object) -> object:
+def api_node(**changes: object) -> Node:
     return node(API, **{"addresses": ("10.0.0.2:80",), **changes})
 
 
@@ -251,11 +251,11 @@ def test_without_common_connections_the_address_decides() -> None:
     ],
 )
 def test_an_address_alone_proves_nothing(
-    client: Edge, server: list[Edge], nodes: list[object]
+    client: Edge, server: list[Edge], nodes: list[Node]
 ) -> None:
     given_maps = [
         service_map([client], host="a"),
-        service_map(server, nodes, host="b"),  # type: ignore[arg-type]
+        service_map(server, nodes, host="b"),
     ]
     merged = merge(given_maps)
     assert {one.id for one in merged.edges} == {
@@ -344,7 +344,7 @@ def test_zones_of_the_two_ends_are_compared() -> None:
     merged = merge(
         [
             service_map([client_half(10)], [node(WEB, zones=("eu-1",))], host="a"),
-            service_map([server_half(10)], [api_node(zones=("eu-2",))], host="b"),  # type: ignore[list-item]
+            service_map([server_half(10)], [api_node(zones=("eu-2",))], host="b"),
         ]
     )
     assert one_edge(merged).is_cross_zone is True
@@ -381,7 +381,7 @@ def test_a_map_that_is_a_part_of_a_merged_one_adds_nothing() -> None:
 
 def test_merged_maps_that_share_an_agent_are_refused() -> None:
     a, b, c = (service_map([client_half(9)], host=one) for one in "abc")
-    with pytest.raises(MergeError, match="^b: in two maps"):
+    with pytest.raises(MergeError, match=r"^b: in two maps"):
         merge([merge([a, b]), merge([b, c])])
 
 
@@ -398,7 +398,7 @@ def truth(flows: list[Flow]) -> dict[tuple[str, str], int]:
     made: Counter[tuple[str, str]] = Counter()
     for flow in flows:
         if UNSEEN not in (flow.client_host, flow.server_host):
-            made[f"service:/{flow.client}", f"service:/{flow.server}"] += flow.count
+            made[f"service:/{flow.client}", f"service:/{flow.server}"] += flow.total
     return dict(made)
 
 
@@ -445,7 +445,7 @@ def test_each_call_that_a_client_saw_is_there_once(flows: list[Flow]) -> None:
     clients = (Ends.CLIENT, Ends.BOTH)
     assert counted([merged], *clients) == counted(maps, *clients)
     unseen = sum(
-        flow.count
+        flow.total
         for flow in flows
         if flow.client_host == UNSEEN and flow.server_host != UNSEEN
     )

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "run": "deetune_otel.cli.run:Run",
     "check": "deetune_otel.cli.check:Check",
     "demo": "deetune_otel.cli.demo:Demo",
+    "map": "deetune_otel.cli.map:Map",
 }
 
 ABOUT: Final = """\
@@ -37,6 +38,7 @@ errors and latencies, and who calls whom. Nothing is inserted into a program or 
 EXAMPLES: Final = """\
   deetune check                          can this machine be observed, and with which settings?
   deetune demo                           a small shop with load on it, and what deetune sees of it
+  deetune map                            who calls whom, in the last minute
   deetune run --set otlp.endpoint=http://127.0.0.1:4318
                                          observe this host and send to a Collector"""
 

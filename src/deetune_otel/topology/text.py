@@ -146,7 +146,7 @@ def _all_notes(edge: Edge) -> Iterator[tuple[str, str]]:
     network = edge.network
     for errno, count in sorted(network.connect_failures.items()):
         if count:
-            yield f"{count:,} × {plain(errno)}", "bold red"
+            yield f"{count:,} {plain(errno)}", "bold red"
     if network.connects:
         yield _connects(network), ""
     elif network.active:

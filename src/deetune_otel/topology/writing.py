@@ -29,10 +29,10 @@ MAX_NAME: Final = 60
 MANY_ERRORS: Final = 0.05
 
 
-def plain(text: str) -> str:
+def plain(text: str, *, limit: int = MAX_NAME) -> str:
     """Printable characters alone, on one line, of bounded length."""
     made = "".join(one if one.isprintable() else "�" for one in text)
-    return made if len(made) <= MAX_NAME else f"{made[: MAX_NAME - 1]}…"
+    return made if len(made) <= limit else f"{made[: limit - 1]}…"
 
 
 def name_of(node: Node) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from deetune_otel.topology.carry import MapFormatError, from_json
 from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
+from deetune_otel.topology.writing import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,10 +136,11 @@ class AgentClient:
         reason = answer.get("error") if isinstance(answer, dict) else None
         if not isinstance(reason, str):
             raise self._not_deetune(f"{path} is answered with {status}")
+        reason = plain(reason, limit=MAX_REASON)
         if status == http.HTTPStatus.NOT_FOUND:
-            raise _NotFound(f"{self.url}: {reason[:MAX_REASON]}")
+            raise _NotFound(f"{self.url}: {reason}")
         raise AgentError(
-            f"{self.url}: the agent cannot answer: {reason[:MAX_REASON]}",
+            f"{self.url}: the agent cannot answer: {reason}",
             hint="the agent's own log may say more",
         )
 
