@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deetune_otel.model import Owner, ProcessKey, SeriesKey, SeriesValue
+from deetune_otel.model import Join, Owner, ProcessKey, SeriesKey, SeriesValue, Traffic
 from deetune_otel.signals.values import ZERO
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ class Maps:
         self.series: dict[SeriesKey, SeriesValue] = {}
         self.edges: dict[int, Edge] = {}
         self.owners: dict[int, Owner] = {}
+        self.joins: list[Join] = []
+        self.traffic: dict[int, Traffic] = {}
         self.limits: dict[int, tuple[int, float]] = {}
         self.by_thread: list[tuple[int, bool]] = []
 
-    def add(self, *entries: Owner | Edge) -> None:
+    def add(self, *entries: Owner | Edge | Join) -> None:
         for entry in entries:
             if isinstance(entry, Owner):
                 self.owners[entry.id] = entry
+            elif isinstance(entry, Join):
+                self.joins.append(entry)
             else:
                 self.edges[entry.id] = entry
 
@@ -73,6 +77,15 @@ class Maps:
 
     def read_owners(self) -> dict[int, Owner]:
         return dict(self.owners)
+
+    def read_joins(self) -> list[Join]:
+        return list(self.joins)
+
+    def read_traffic(self) -> dict[int, Traffic]:
+        return dict(self.traffic)
+
+    def own_idle(self) -> None:
+        """Every connection here has its owner."""
 
     def forget_owners(self, owner_ids: Collection[int]) -> dict[SeriesKey, SeriesValue]:
         gone = {id_ for id_, edge in self.edges.items() if edge.owner_id in owner_ids}

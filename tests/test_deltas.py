@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.factories import key
 from tests.readings import value
 
-from deetune_otel.deltas import Deltas
+from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
+from deetune_otel.model import NO_TRAFFIC, Join
 
 A, B = key(edge_id=1), key(edge_id=2)
 
@@ -63,3 +64,36 @@ def test_the_sum_of_all_differences_is_the_last_value(
     for _, delta in deltas.take_last({A: value(count + last)}, {1}):
         taken += delta.count
     assert taken == count + last
+
+
+def test_traffic_is_what_came_since() -> None:
+    deltas = TrafficDeltas()
+    first = NO_TRAFFIC._replace(opened=2, sent_bytes=10)
+    assert deltas.take({1: first, 2: NO_TRAFFIC}) == [(1, first)]
+    assert deltas.take({1: first}) == []
+    buckets = (3, *NO_TRAFFIC.rtt_buckets[1:])
+    more = first._replace(opened=1, sent_bytes=15, rtt_sum_ns=9, rtt_buckets=buckets)
+    assert deltas.take({1: more}) == [
+        (
+            1,
+            NO_TRAFFIC._replace(
+                opened=-1, sent_bytes=5, rtt_sum_ns=9, rtt_buckets=buckets
+            ),
+        )
+    ]
+
+
+def test_an_edge_that_is_gone_starts_again() -> None:
+    deltas = TrafficDeltas()
+    deltas.take({1: NO_TRAFFIC._replace(opened=2)})
+    deltas.take({})
+    again = NO_TRAFFIC._replace(opened=1)
+    assert deltas.take({1: again}) == [(1, again)]
+
+
+def test_joins_only_grow() -> None:
+    deltas = JoinDeltas()
+    assert deltas.take([Join(1, 2, 3)]) == [Join(1, 2, 3)]
+    assert deltas.take([Join(1, 2, 2), Join(1, 3, 1)]) == [Join(1, 3, 1)]
+    assert deltas.take([Join(1, 2, 4), Join(1, 3, 1)]) == [Join(1, 2, 1)]
+    assert deltas.take([]) == []

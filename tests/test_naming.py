@@ -7,6 +7,7 @@ from tests.factories import edge, key
 from tests.readings import Maps, owner
 
 from deetune_otel.model import (
+    Join,
     OperationSample,
     Owner,
     Protocol,
@@ -81,10 +82,13 @@ def test_a_number_used_again_inherits_nothing() -> None:
 def test_the_peer_of_a_client_is_who_serves_there() -> None:
     client = edge(id=1, peer_address="127.0.0.1")
     server = edge(Role.SERVER, id=2, owner_id=2, local_address="127.0.0.1")
-    assert names_of(owner(1), owner(2), client, server).peer(client) == "program2"
-    elsewhere = owner(2, netns=8)
-    assert names_of(owner(1), elsewhere, client, server).peer(client) == ""
-    assert names_of(owner(1), client).peer(client) == ""
+    known = owner(1), owner(2), owner(3), client, server
+    assert names_of(*known).peer(client) == ""
+    assert names_of(*known, Join(1, 2, 5)).peer(client) == "program2"
+    other = edge(Role.SERVER, id=3, owner_id=3)
+    both = names_of(*known, other, Join(1, 2, 5), Join(1, 3, 1))
+    assert both.peer(client) == ""
+    assert both.peer(server) == ""
 
 
 def test_what_was_forgotten_is_gone() -> None:

@@ -13,7 +13,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from typing import Protocol as Shape
 
-from deetune_otel.model import Edge, Operation, Protocol, Role, SeriesKey, Transport
+from deetune_otel.model import (
+    Edge,
+    Join,
+    Operation,
+    Protocol,
+    Role,
+    SeriesKey,
+    Transport,
+)
 from deetune_otel.protocols import PROTOCOLS
 from deetune_otel.protocols.routes import OVERFLOW, Routes
 from deetune_otel.signals.red import OVERFLOW_SERVICE
@@ -62,6 +70,7 @@ class _Maps(Shape):
 
     def read_edges(self) -> dict[int, Edge]: ...
     def read_owners(self) -> dict[int, Owner]: ...
+    def read_joins(self) -> list[Join]: ...
 
 
 @dataclass(slots=True)
@@ -86,16 +95,20 @@ class Names:
         self._known: dict[int, _Known] = {}
         self._edges: dict[int, Edge] = {}
         self._routes_of: dict[tuple[str, str], Routes] = {}  # by namespace and name
-        self._servers: dict[tuple[Transport, str, int], int] = {}  # owner ids
+        self._joins: list[Join] = []
+        self._servers: dict[
+            int, set[int]
+        ] = {}  # by client edge: the edges of its servers
         self.local_addresses: frozenset[str] = frozenset()  # of sockets seen
 
     def refresh(self) -> None:
-        """Read owners and edges; the edges first, so that none is without its owner."""
+        """Read joins, edges and owners, in this order: none is without its owner."""
         with self._refreshing:
+            joins = self._maps.read_joins()
             edges = self._maps.read_edges()
             owners = self._maps.read_owners()
             with self._lock:
-                self._learn_maps(edges, owners)
+                self._learn_maps(joins, edges, owners)
 
     def meet(self, owner: Owner) -> Service:
         """A process was seen for the first time: name it while it lives."""
@@ -143,6 +156,11 @@ class Names:
         with self._lock:
             return list(self._edges.values())
 
+    def joins(self) -> list[Join]:
+        """Which edges are two ends of the same connections, as of the last refresh."""
+        with self._lock:
+            return self._joins
+
     def edge(self, edge_id: int) -> Edge | None:
         with self._lock:
             return self._edges.get(edge_id)
@@ -158,18 +176,18 @@ class Names:
 
     def peer(self, edge: Edge) -> str:
         """The service that answers a client on this host; "" when not known, or in doubt."""
-        if edge.role is not Role.CLIENT:
-            return ""
         with self._lock:
-            server_id = self._servers.get(
-                (edge.transport, edge.server_address, edge.server_port), 0
-            )
-            client, server = self._known.get(edge.owner_id), self._known.get(server_id)
-        if client is None or server is None:
-            return ""
-        if client.owner.netns != server.owner.netns:
-            return ""  # the same address may be another's there
-        return self._service_of(server.owner).name
+            servers = [
+                self._known.get(self._edges[edge_id].owner_id)
+                for edge_id in self._servers.get(edge.id, ())
+                if edge_id in self._edges
+            ]
+        names = {
+            self._service_of(server.owner).name
+            for server in servers
+            if server is not None
+        }
+        return names.pop() if len(names) == 1 and None not in servers else ""
 
     def operations(self) -> int:
         with self._lock:
@@ -188,15 +206,18 @@ class Names:
             for name in self._routes_of.keys() - kept:
                 del self._routes_of[name]
 
-    def _learn_maps(self, edges: dict[int, Edge], owners: dict[int, Owner]) -> None:
+    def _learn_maps(
+        self, joins: list[Join], edges: dict[int, Edge], owners: dict[int, Owner]
+    ) -> None:
+        self._joins = joins
         self._edges = edges
         for owner in owners.values():
             self._meet(owner)
-        self._servers = {
-            (edge.transport, edge.server_address, edge.server_port): edge.owner_id
-            for edge in edges.values()
-            if edge.role is Role.SERVER and edge.server_address
-        }
+        self._servers = {}
+        for join in joins:
+            self._servers.setdefault(join.client_edge_id, set()).add(
+                join.server_edge_id
+            )
         self.local_addresses = frozenset(
             edge.local_address for edge in edges.values() if edge.local_address
         )
