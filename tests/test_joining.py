@@ -47,6 +47,7 @@ class World:
     asked: list[Flow] = field(default_factory=list)
     rested: int = 0
     told: defaultdict[int, list[Far]] = field(default_factory=lambda: defaultdict(list))
+    joined: list[tuple[int, int, int]] = field(default_factory=list)
 
     def read_links(self) -> list[Link]:
         return self.links
@@ -56,6 +57,9 @@ class World:
 
     def know(self, edge_id: int, far: Far) -> None:
         self.told[edge_id].append(far)
+
+    def join(self, client_edge_id: int, server_edge_id: int, connections: int) -> None:
+        self.joined.append((client_edge_id, server_edge_id, connections))
 
     def translated(self, flow: Flow, *, netns: int) -> Flow | None:
         assert netns == NETNS
@@ -237,6 +241,25 @@ def test_what_has_no_other_end_to_ask_about(of: Edge) -> None:
     joining(world, AddressBook({"10.96.0.1": "name"})).read()
     assert not world.told
     assert not world.asked
+
+
+def test_the_two_ends_of_datagrams_are_joined_once() -> None:
+    client = CLIENT_EDGE._replace(
+        transport=Transport.UDP, peer_address="127.0.0.1", server_port=53
+    )
+    server = edge(
+        Role.SERVER,
+        id=2,
+        transport=Transport.UDP,
+        peer_address="",
+        local_address="127.0.0.1",
+        server_port=53,
+    )
+    world = World([client, server])
+    of = joining(world)
+    of.read()
+    of.read()
+    assert world.joined == [(1, 2, 1)]
 
 
 def test_the_number_of_an_ended_process_inherits_no_name() -> None:

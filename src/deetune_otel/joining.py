@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from deetune_otel.model import Role, Transport
 from deetune_otel.netlink.conntrack import TCP, Flow
 from deetune_otel.protocols.dns import answers
+from deetune_otel.topology.datagrams import two_ends
 from deetune_otel.topology.far import Far
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ SAMPLE: Final = 32
 MAX_QUESTIONS: Final = 2_000
 # Connections whose answer is kept, 400 bytes each.
 MAX_KEPT: Final = 16_384
+# Pairs of UDP edges that the graph was told of, 150 bytes each.
+MAX_JOINED: Final = 16_384
 # DNS answers between two readings; 600 bytes each.
 MAX_WAITING: Final = 4_096
 
@@ -54,6 +57,9 @@ class _Graph(Shape):
 
     def open_edges(self) -> list[OpenEdge]: ...
     def know(self, edge_id: int, far: Far) -> None: ...
+    def join(
+        self, client_edge_id: int, server_edge_id: int, connections: int
+    ) -> None: ...
 
 
 class _Conntrack(Shape):
@@ -97,6 +103,7 @@ class Joining:
         self._pairs: dict[int, tuple[Pair, ...]] = {}
         self._flows: LRUCache[Pair, Flow | None] = LRUCache(MAX_KEPT)
         self._told: LRUCache[Pair, Far] = LRUCache(MAX_KEPT)
+        self._joined: LRUCache[tuple[int, int], None] = LRUCache(MAX_JOINED)
         self._questions = 0  # left for this reading
         self.counts = Counter(
             {"named": 0, "translated": 0, "peers": 0, "postponed": 0, "dropped": 0}
@@ -115,9 +122,11 @@ class Joining:
             edge_id: tuple(link.pair for link in links)
             for edge_id, links in samples.items()
         }
+        open_edges = self._graph.open_edges()
+        self._join_datagrams(open_edges)
         self._questions = self._max_questions
         # Unknown ones first, if there are more questions than a reading may ask.
-        for open_edge in sorted(self._graph.open_edges(), key=lambda one: one.is_known):
+        for open_edge in sorted(open_edges, key=lambda one: one.is_known):
             if open_edge.edge.overflow or open_edge.edge.role is Role.UNKNOWN:
                 continue
             known = open_edge.is_known
@@ -143,6 +152,13 @@ class Joining:
             read = answers(told.message)
             if read is not None:
                 self._book.learn(read, told.owner_id, told.at_ns)
+
+    def _join_datagrams(self, open_edges: Iterable[OpenEdge]) -> None:
+        """The kernel joins connections; UDP has none."""
+        for ends in two_ends(open_edges):
+            if ends not in self._joined:
+                self._graph.join(*ends, 1)
+            self._joined[ends] = None
 
     def _join(self, of: OpenEdge, link: Link) -> bool:
         """By its connection: whether there is an answer of another agent, or a translation."""
