@@ -12,10 +12,12 @@ the same as `close` when we are killed; `remove_stale` is for the end of both.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,16 +25,18 @@ from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+from urllib.request import urlopen
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Host", "LabError", "Net", "inside", "remove_stale", "tool"]
+__all__ = ["Host", "LabError", "Net", "fetch", "inside", "remove_stale", "tool"]
 
 PREFIX: Final = "deetune-lab"
 _FOLDER: Final = Path("/run/netns")
 _MANAGEMENT: Final = "management"
 _FABRIC_HOST: Final = 254
+_CLONE_NEWNET: Final = 0x40000000
 _PATIENCE_S: Final = 20
 _numbers = count(1)
 
@@ -221,6 +225,18 @@ def inside(namespace: str) -> list[str]:
     ]
 
 
+def fetch(namespace: str, url: str) -> bytes:
+    """GET from there. Raises OSError."""
+
+    def get() -> bytes:
+        with urlopen(url, timeout=_PATIENCE_S) as response:
+            return bytes(response.read())
+
+    # A thread can be in another network than its process; it ends afterwards.
+    with ThreadPoolExecutor(1, initializer=_enter, initargs=(namespace,)) as pool:
+        return pool.submit(get).result()
+
+
 def remove_stale() -> list[str]:
     """Remove the namespaces of labs whose process is gone, and give their names."""
     stale = []
@@ -269,6 +285,12 @@ def _life(pid: int) -> str:
     except OSError:
         return ""
     return f"{pid}-{fields[19]}"
+
+
+def _enter(namespace: str) -> None:
+    with (_FOLDER / namespace).open() as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns to {namespace}")
 
 
 def _need_root() -> None:

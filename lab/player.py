@@ -114,9 +114,9 @@ class Player:
 
     # Serving
 
-    def serve(self, protocol: str, address: Any) -> str:
-        """Answer whoever comes; gives where it listens."""
-        one = listening(address)
+    def serve(self, protocol: str, address: Any, *, shared: bool = False) -> str:
+        """Answer whoever comes; gives where it listens. `shared`: others may listen there too."""
+        one = listening(address, shared=shared)
         self._listeners[shown(one.getsockname())] = one
         self._spawn(self._accept, one, protocol)
         return shown(one.getsockname())
@@ -381,8 +381,10 @@ class Player:
         threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
-def listening(address: Any) -> socket.socket:
+def listening(address: Any, *, shared: bool = False) -> socket.socket:
     one = socket.socket(family(address))
+    if shared:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.bind(address if isinstance(address, str) else tuple(address))
     one.listen(512)

@@ -26,6 +26,8 @@ __all__ = ["Dnsmasq", "HAProxy", "Nginx", "Player", "Program", "Redis", "Report"
 
 _PLAYER: Final = Path(__file__).with_name("player.py")
 
+_END_S: Final = 2
+
 _NGINX: Final = """\
 daemon off;
 user root;
@@ -173,10 +175,12 @@ class Player:
             raise LabError(f"{self.service}: {answer['error']}")
         return answer["result"]
 
-    def serve(self, protocol: str, port: int, address: str = "") -> tuple[str, int]:
-        """Serve at the host's first address unless another one is given."""
-        where = (address or self.host.address, port)
-        self.do("serve", protocol=protocol, address=where)
+    def serve(
+        self, protocol: str, port: int, *, shared: bool = False
+    ) -> tuple[str, int]:
+        """Serve at the host's first address, and give where that is."""
+        where = (self.host.address, port)
+        self.do("serve", protocol=protocol, address=where, shared=shared)
         return where
 
     def call(
@@ -210,9 +214,12 @@ class Player:
         self.end()
 
     def end(self) -> None:
-        """SIGKILL, and waits for its end."""
-        self._process.kill()
-        self._process.communicate()
+        """Nothing more to do ends it; SIGKILL, if it does something still."""
+        try:
+            self._process.communicate(timeout=_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
 
 class Nginx(Program):

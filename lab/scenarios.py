@@ -123,6 +123,27 @@ def containers(lab: Lab) -> None:
     visitor.call("http", (host.address, 8080), 5, keep=False)
 
 
+def same_addresses(lab: Lab) -> None:
+    """Two networks with the same addresses and ports, one agent for both."""
+    for network in ("red", "green"):
+        lab.net.network(network, "10.61.0.0/24")
+    sides = [
+        (
+            lab.net.host(f"{color}1", **{color: 11}),
+            lab.net.host(f"{color}2", **{color: 12}),
+        )
+        for color in ("red", "green")
+    ]
+    plays = []
+    for (near, far), color in zip(sides, ("red", "green"), strict=True):
+        web, shop = lab.player(near, f"{color}-web"), lab.player(far, f"{color}-shop")
+        plays.append((web, shop.serve("http", 8080)))
+    lab.agent(sides[0][0], sees_all=True)
+    for (web, where), count in zip(plays, (31, 17), strict=True):
+        web.call("http", where, count)
+        web.call("http", where, count - 8, keep=False)
+
+
 def client_alone(lab: Lab) -> None:
     """No agent on the servers' host: they are addresses, or the names that DNS gave them."""
     left, right = _hosts(lab, "left", "right")
@@ -201,6 +222,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         balancer,
         proxy,
         containers,
+        same_addresses,
         client_alone,
         server_alone,
         older_than_the_agent,

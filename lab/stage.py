@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 import yaml
 from tests.process import wait_until
 
-from lab.net import Host, LabError, Net, inside
+from lab.net import Host, LabError, Net, fetch, inside
 from lab.programs import Dnsmasq, HAProxy, Nginx, Player, Program, Redis
 from lab.scoring import (
     Connection,
@@ -97,6 +97,7 @@ class Lab:
         self._players: dict[str, Player] = {}
         self._programs: dict[str, Program] = {}
         self._silent: list[EdgeKey] = []
+        self._earlier: dict[tuple[str, str, str], int] = {}
         self._unobserved: dict[str, tuple[str, str]] = {}
 
     # What there is
@@ -165,6 +166,11 @@ class Lab:
         """No agent sees this program: what a right map calls it where it calls, where it serves."""
         self._unobserved[name] = (client, server)
 
+    def count_from_now(self) -> None:
+        """What was called until now is not on the map: there is no agent yet."""
+        self.truth()
+        self._earlier = {row[:3]: row[3] for row in self._rows()}
+
     def truth(self) -> Sight:
         """Who called whom, as the programs counted it. Raises LabError if two of them disagree."""
         return wait_until(self._agreed, "the programs' counts agree", timeout_s=5)
@@ -210,6 +216,13 @@ class Lab:
 
     # What the map says
 
+    def status(self, agent: Agent) -> dict[str, Any]:
+        """What an agent says of itself."""
+        found: dict[str, Any] = json.loads(
+            fetch(self.net.fabric, f"{agent.url}/status")
+        )
+        return found
+
     def map(self, agents: Iterable[Agent] | None = None) -> dict[str, Any]:
         """What `deetune map` makes of these agents, or of all."""
         urls = [one.url for one in (self.agents if agents is None else agents)]
@@ -233,6 +246,7 @@ class Lab:
         """Compare the map with the truth, when it is right or has had its time."""
         truth = self.truth()
         services = {name for key in truth for name in key}
+        services |= self._players.keys() | self._programs.keys()
 
         def now() -> Score:
             for agent in self.agents:
@@ -249,6 +263,17 @@ class Lab:
         time.sleep(_AGAIN_S)
         self.check_real()
         return now()
+
+    def dismiss(self) -> None:
+        """End all programs and forget them; hosts and agents stay."""
+        for player in self._players.values():
+            player.end()
+        for program in self._programs.values():
+            program.kill()
+        self._players.clear()
+        self._programs.clear()
+        self._silent.clear()
+        self._unobserved.clear()
 
     def close(self) -> None:
         self._stack.close()
@@ -277,7 +302,8 @@ class Lab:
         rows = [
             # A datagram has no answer that belongs to it: an edge without calls.
             (client, server, how, 0 if how == "udp" else n)
-            for client, server, how, n in self._rows()
+            for client, server, how, count in self._rows()
+            if (n := count - self._earlier.get((client, server, how), 0))
         ]
         rows += [(client, server, "", 0) for client, server in self._silent]
         return merged_calls(
