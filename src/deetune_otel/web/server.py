@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/metrics, /healthz and /status over HTTP, on loopback unless configured otherwise.
+"""The service map, /metrics, /healthz and /status over HTTP, on loopback unless configured otherwise.
 
 The standard library's server, one thread a request and one request a connection, hardened where
 it is soft: a bound on connections and on their age, no request line or header of any size, no
@@ -9,24 +9,27 @@ answer to a page of another origin that had its name point here (DNS rebinding),
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
 import socket
 import socketserver
 import threading
 import time
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
 
 from deetune_otel.export.prometheus import registry
+from deetune_otel.web.api import API_PREFIX, Api, MapSources
+from deetune_otel.web.assets import Assets
+from deetune_otel.web.reply import NO_HEADERS, TEXT, Reply, as_json, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from email.message import Message
 
     from opentelemetry.sdk.metrics.export import MetricsData
     from prometheus_client import CollectorRegistry
@@ -51,15 +54,16 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-TEXT: Final = "text/plain; charset=utf-8"
-JSON: Final = "application/json"
 INDEX: Final = """\
 deetune-otel
 
-/metrics  what was counted, for Prometheus (text or OpenMetrics)
-/healthz  200 when all is well, else 503 and why
-/status   losses, cost, rung, budget, exporters, as JSON
+/          the service map, for browsers
+/metrics   what was counted, for Prometheus (text or OpenMetrics)
+/healthz   200 when all is well, else 503 and why
+/status    losses, cost, rung, budget, exporters, as JSON
+/api/map   the service map as JSON: ?window=SECONDS
+/api/edge  an edge's details: ?id=EDGE&window=SECONDS
+/api/node  a node's details: ?id=NODE&window=SECONDS
 """
 
 _log = logging.getLogger(__name__)
@@ -67,12 +71,6 @@ _log = logging.getLogger(__name__)
 
 class WebServerError(Exception):
     """It cannot listen; the message names the setting."""
-
-
-class Reply(NamedTuple):
-    status: HTTPStatus
-    content_type: str
-    body: bytes
 
 
 class WebServer:
@@ -85,8 +83,9 @@ class WebServer:
         metrics: Callable[[], MetricsData],
         status: Callable[[], dict[str, Any]],
         health: Callable[[], list[str]],
+        of_map: MapSources | None = None,
     ) -> None:
-        self._pages = _Pages(registry(metrics), status, health)
+        self._pages = _Pages(registry(metrics), status, health, of_map)
         self._server = _listen(settings, self._pages)
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -122,27 +121,41 @@ class _Pages:
         of_metrics: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         health: Callable[[], list[str]],
+        of_map: MapSources | None,
     ) -> None:
         self._registry = of_metrics
         self._status = status
         self._health = health
+        self._api = Api(of_map) if of_map else None
+        self._assets = Assets()
         # Pages are made one at a time: a few scrapers together cost no more memory than one.
         self._making = threading.Lock()
         self._broken: set[str] = set()  # paths whose last page failed, each logged once
 
-    def get(self, path: str, accept: str) -> Reply:
+    def get(self, target: str, headers: Message) -> Reply:
+        path, _, query = target.partition("?")
+        # The chosen version is echoed: a folded header must not become one of ours.
+        accept = " ".join(headers.get("Accept", "").split())
+        encoding = headers.get("Accept-Encoding", "")
+        if path == "/" and "text/html" not in accept:
+            return Reply(HTTPStatus.OK, TEXT, INDEX.encode(), {"Vary": "Accept"})
+        if self._api and path.startswith(API_PREFIX):
+            reply = self._guarded(path, partial(self._api.get, path, query))
+            return packed(reply, encoding)
         match path:
-            case "/":
-                return Reply(HTTPStatus.OK, TEXT, INDEX.encode())
             case "/metrics":
                 return self._guarded(path, lambda: self._metrics(accept))
             case "/healthz":
                 return self._guarded(path, self._healthz)
             case "/status":
-                return self._guarded(path, lambda: _json(HTTPStatus.OK, self._status()))
-        return Reply(
-            HTTPStatus.NOT_FOUND, TEXT, f"not found; here is:\n{INDEX}".encode()
-        )
+                return self._guarded(
+                    path, lambda: as_json(HTTPStatus.OK, self._status())
+                )
+        return self._assets.get(
+            path,
+            accept_encoding=encoding,
+            if_none_match=headers.get("If-None-Match", ""),
+        ) or Reply(HTTPStatus.NOT_FOUND, TEXT, f"not found; here is:\n{INDEX}".encode())
 
     def _metrics(self, accept: str) -> Reply:
         try:
@@ -154,8 +167,8 @@ class _Pages:
     def _healthz(self) -> Reply:
         reasons = self._health()
         if not reasons:
-            return _json(HTTPStatus.OK, {"status": "ok"})
-        return _json(
+            return as_json(HTTPStatus.OK, {"status": "ok"})
+        return as_json(
             HTTPStatus.SERVICE_UNAVAILABLE, {"status": "failing", "reasons": reasons}
         )
 
@@ -169,18 +182,13 @@ class _Pages:
                     self._broken.add(path)
                 reason = f"{type(error).__name__}: {error}"
                 if path == "/healthz":
-                    return _json(
+                    return as_json(
                         HTTPStatus.SERVICE_UNAVAILABLE,
                         {"status": "failing", "reasons": [reason]},
                     )
-                return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason})
+                return as_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason})
             self._broken.discard(path)
             return reply
-
-
-def _json(status: HTTPStatus, value: object) -> Reply:
-    text = json.dumps(value, indent=2, default=str)
-    return Reply(status, JSON, f"{text}\n".encode())
 
 
 def _listen(settings: WebSettings, pages: _Pages) -> _Server:
@@ -310,10 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(HTTPStatus.REQUEST_URI_TOO_LONG, TEXT, b"too long\n")
         if not self.path.startswith("/"):
             return Reply(HTTPStatus.BAD_REQUEST, TEXT, b"a path begins with /\n")
-        path = self.path.partition("?")[0]
-        # The chosen version is echoed: a folded header must not become one of ours.
-        accept = " ".join(self.headers.get("Accept", "").split())
-        return self.server.pages.get(path, accept)
+        return self.server.pages.get(self.path, self.headers)
 
     def _send(self, reply: Reply, more: Mapping[str, str] = NO_HEADERS) -> None:
         self.send_response(reply.status)
@@ -321,6 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Type": reply.content_type,
             "Content-Length": str(len(reply.body)),
             **HEADERS,
+            **reply.headers,
             **more,
         }.items():
             self.send_header(name, value)
