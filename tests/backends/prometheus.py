@@ -50,14 +50,24 @@ class Prometheus(Child):
     url: str
 
     @classmethod
-    def start(cls, folder: Path, targets: Mapping[str, int]) -> Self:
-        """Scrape /metrics on these ports of loopback, by job name, twice a second."""
+    def start(
+        cls, folder: Path, targets: Mapping[str, int], *, rules: Path | None = None
+    ) -> Self:
+        """Scrape /metrics on these ports of loopback, by job name, twice a second.
+
+        `rules` are evaluated as often.
+        """
         port = free_port()
         config = folder / "prometheus.yaml"
         config.write_text(
             yaml.safe_dump(
                 {
-                    "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
+                    "global": {
+                        "scrape_interval": "500ms",
+                        "scrape_timeout": "500ms",
+                        "evaluation_interval": "500ms",
+                    },
+                    "rule_files": [str(rules)] if rules else [],
                     "scrape_configs": [
                         {
                             "job_name": job,
