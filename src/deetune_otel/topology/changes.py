@@ -33,6 +33,7 @@ __all__ = ["Change", "ChangeKind", "changes_to_json", "diff", "lines"]
 
 SIGMAS: Final = 4.0
 MIN_CALLS: Final = 20
+MIN_WINDOW_S: Final = 0.1
 MIN_FACTOR: Final = 1.25
 MIN_ERROR_RATIO: Final = 0.01
 MIN_ERROR_FACTOR: Final = 2.0
@@ -239,7 +240,7 @@ def _failing(
 
 
 def _rate(old: Tally, new: Tally, seconds: tuple[float, float]) -> Iterator[_Found]:
-    if max(old.count, new.count) < MIN_CALLS or min(seconds) <= 0:
+    if max(old.count, new.count) < MIN_CALLS or min(seconds) < MIN_WINDOW_S:
         return
     before, after = old.count / seconds[0], new.count / seconds[1]
     if max(before, after) < MIN_RATE_FACTOR * min(before, after):

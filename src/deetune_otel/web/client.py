@@ -148,17 +148,20 @@ class AgentClient:
         """Status and body; raises AgentError and nothing else."""
         connection = self._connection()
         overdue = threading.Event()
+        # The connection itself lets go of it when the answer ends with the connection.
+        sockets: list[socket.socket] = []
 
         def cut() -> None:
             overdue.set()
-            if connection.sock is not None:
-                _shut(connection.sock)
+            for one in sockets:
+                _shut(one)
 
         watchdog = threading.Timer(self._timeout_s, cut)
         watchdog.daemon = True
         watchdog.start()
         try:
             connection.connect()
+            sockets.append(connection.sock)
             connection.request("GET", target, headers={"Accept": "application/json"})
             response = connection.getresponse()
             body = self._body(response)
@@ -187,6 +190,8 @@ class AgentClient:
             if size > self._max_bytes:
                 raise self._not_deetune(f"it answers with over {self._max_bytes} bytes")
             parts.append(part)
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
         return b"".join(parts)
 
     def _explained(self, error: Exception) -> AgentError:
