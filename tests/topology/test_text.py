@@ -47,7 +47,7 @@ def test_each_client_with_what_it_calls_the_busiest_first() -> None:
         == dedent("""\
         a · last 60 s · 1 service, 3 edges
 
-                             protocol   rate  errors     p50     p99
+                              protocol   rate  errors     p50     p99
         shop/api (2 instances)
           → db.internal:5432  http      150/s     0 %  375 ms  498 ms  seen at the client
           → 10.0.0.9:80       http      0.2/s     0 %   18 ms   25 ms  crosses zones

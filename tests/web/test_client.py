@@ -8,13 +8,13 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.process import free_port
 from tests.topology.maps import calls, details, edge, node, node_details, service_map
+from tests.web.serving import Answer, serving
 
 from deetune_otel.topology.carry import to_json
 from deetune_otel.web.client import AgentClient, AgentError, NoAgent, NotDeetune
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 EDGE = edge("service:shop/web", "service:shop/apî", calls(3))
 MAP = service_map([EDGE])
-
-Answer = tuple[int, bytes]
 
 
 def as_agent(target: str) -> Answer:
@@ -46,30 +44,6 @@ def as_agent(target: str) -> Answer:
         case _:
             return 404, json.dumps({"error": f"nothing at {target}"}).encode()
     return 200, json.dumps(made).encode()
-
-
-@contextmanager
-def serving(answer: Callable[[str], Answer]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """No lines between the tests'."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager
