@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import socket
+import struct
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,18 @@ class Sockets:
         number = max(self.known, default=0) + 1
         self.known[number] = one
         return number
+
+    def enter(self, netns: str) -> None:
+        """Lives in this network namespace from now on."""
+        with open(netns, "rb") as file:  # noqa: PTH123
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
+                raise OSError(ctypes.get_errno(), "setns")
+
+    def tcp_info(self, number: int) -> tuple[int, int]:
+        """What TCP itself says: the smoothed RTT in µs, segments sent again."""
+        info = self.known[number].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        numbers = struct.unpack_from("=8x24I", info)
+        return numbers[15], numbers[23]
 
     def listen(self, address: Any) -> tuple[int, Any]:
         family = _family(address)
@@ -76,6 +89,16 @@ class Sockets:
         one = socket.socket(_family(address), socket.SOCK_DGRAM)
         one.bind(address)
         return self._add(one), one.getsockname()
+
+    def send_to(self, number: int, data: bytes, address: Any) -> int:
+        return self.known[number].sendto(data, address)
+
+    def echo(self, number: int, times: int) -> int:
+        """Answers so many datagrams with what they hold."""
+        for _ in range(times):
+            data, sender = self.known[number].recvfrom(65536)
+            self.known[number].sendto(data, sender)
+        return times
 
     def send(self, number: int, data: bytes, piece: int = 0) -> int:
         """All of it, in writes of so many bytes."""
