@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import MetricsData
+from tests.browser.maps import details_of_edge, details_of_node, shop
 
 from deetune_otel.config.schema import WebSettings
 from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
 from deetune_otel.web.api import MapSources
 from deetune_otel.web.server import WebServer
-from tests.browser.maps import details_of_edge, details_of_node, shop
 
 __all__ = ["PageAgent"]
 
@@ -24,31 +24,33 @@ class PageAgent:
     def __init__(self, draw: Callable[[float, int], ServiceMap] | None = None) -> None:
         self.draw = draw or (lambda window_s, now_ns: shop(window_s, now_ns=now_ns))
         self.windows: list[float] = []
-        self._port = 0
+        self.pairs_wanted: list[bool] = []
+        self.port = 0
         self._server: WebServer | None = None
         self.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/"
+        return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
         self._server = WebServer(
-            WebSettings(port=self._port),
+            WebSettings(port=self.port),
             metrics=lambda: MetricsData(resource_metrics=[]),
             status=dict[str, Any],
             health=list[str],
             of_map=MapSources(self._map, self._edge, self._node),
         )
-        self._port = self._server.port
+        self.port = self._server.port
 
     def stop(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
 
-    def _map(self, window_s: float, with_pairs: bool) -> ServiceMap:  # noqa: ARG002, FBT001
+    def _map(self, window_s: float, with_pairs: bool) -> ServiceMap:  # noqa: FBT001
         self.windows.append(window_s)
+        self.pairs_wanted.append(with_pairs)
         return self.draw(window_s, time.time_ns())
 
     def _edge(self, edge_id: str, window_s: float) -> EdgeDetails | None:

@@ -154,7 +154,9 @@ SHOP_NODES: Final = (
     service("payments"),
     service("mailer"),
     service("report-builder-nightly-aggregation"),
-    peer("name:postgres.shop.internal:5432", NodeKind.DATABASE, "postgres.shop.internal"),
+    peer(
+        "name:postgres.shop.internal:5432", NodeKind.DATABASE, "postgres.shop.internal"
+    ),
     peer("address:10.0.3.9:6379", NodeKind.DATABASE, "10.0.3.9:6379"),
     peer("name:api.stripe.com:443", NodeKind.EXTERNAL, "api.stripe.com"),
     peer("address:10.0.9.4:9200", NodeKind.ADDRESS, "10.0.9.4:9200"),
@@ -188,18 +190,23 @@ SHOP_LINES: Final = (
 def drawn(
     nodes: tuple[Node, ...], lines: tuple[Line, ...], window_s: float, now_ns: int
 ) -> ServiceMap:
-    edges = tuple(sorted((edge(one, window_s, now_ns) for one in lines), key=lambda e: e.id))
+    edges = tuple(
+        sorted((edge(one, window_s, now_ns) for one in lines), key=lambda e: e.id)
+    )
 
     def served(node: Node) -> tuple[Calls, ...]:
-        return tuple(call for one in edges if one.server == node.id for call in one.calls)
+        return tuple(
+            call for one in edges if one.server == node.id for call in one.calls
+        )
 
     return ServiceMap(
         agents=(
             AgentView(
-                host="node-7", version="0.1.0", zone="eu-1a", start_unix_ns=now_ns - 10**13
-            )
-            if "start_unix_ns" in AgentView.__dataclass_fields__
-            else AgentView(host="node-7", version="0.1.0", zone="eu-1a"),
+                host="node-7",
+                version="0.1.0",
+                zone="eu-1a",
+                start_unix_ns=now_ns - 10**13,
+            ),
         ),
         start_unix_ns=now_ns - 7200 * 10**9,
         time_unix_ns=now_ns,
@@ -220,7 +227,10 @@ def drawn(
 
 
 def shop(
-    window_s: float = 60.0, *, now_ns: int = NOW_NS, without: frozenset[str] = frozenset()
+    window_s: float = 60.0,
+    *,
+    now_ns: int = NOW_NS,
+    without: frozenset[str] = frozenset(),
 ) -> ServiceMap:
     """Without the nodes of these ids."""
     return drawn(
@@ -233,7 +243,7 @@ def shop(
 
 def large(nodes: int, edges: int, window_s: float = 60.0) -> ServiceMap:
     """Eight layers of services that call deeper ones."""
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     ids = [f"svc-{i}" for i in range(nodes)]
     layer = {one: chance.randrange(8) for one in ids}
     pairs: set[tuple[str, str]] = set()
@@ -255,7 +265,7 @@ def large(nodes: int, edges: int, window_s: float = 60.0) -> ServiceMap:
 
 
 def history(calls: tuple[Calls, ...], window_s: float, now_ns: int) -> History:
-    chance = random.Random(11)  # noqa: S311
+    chance = random.Random(11)
     steps = max(6, min(90, int(window_s / STEP_S)))
     count = sum(one.calls.count for one in calls)
     ratio = sum(one.calls.errors for one in calls) / count if count else None
@@ -263,7 +273,8 @@ def history(calls: tuple[Calls, ...], window_s: float, now_ns: int) -> History:
 
     def noisy(value: float | None) -> tuple[float | None, ...]:
         return tuple(
-            None if value is None else value * chance.uniform(0.7, 1.3) for _ in range(steps)
+            None if value is None else value * chance.uniform(0.7, 1.3)
+            for _ in range(steps)
         )
 
     return History(
@@ -333,7 +344,7 @@ def details_of_node(one: ServiceMap, node_id: str) -> NodeDetails | None:
     callees = tuple(e for e in one.edges if e.client == node_id)
     for found in one.nodes:
         if found.id == node_id:
-            calls = tuple(c for e in callers or callees for c in e.calls)[:1]
+            calls = tuple(c for e in callers or callees for c in e.calls)
             return NodeDetails(
                 node=found,
                 operations=operations(calls),

@@ -15,6 +15,8 @@ import pytest
 from tests.export.makers import buckets, counter, exemplar, histogram, number, reading
 from tests.export.parsers import parse_openmetrics, parse_text
 from tests.process import wait_until
+from tests.web import asking
+from tests.web.asking import Answer
 
 from deetune_otel.config.schema import WebSettings
 from deetune_otel.web import server as server_module
@@ -75,20 +77,8 @@ def web(agent: Agent) -> Iterator[WebServer]:
     web.close()
 
 
-class Answer:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.text = response.read().decode()
-
-
 def ask(web: WebServer, path: str, method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
-    try:
-        connection.request(method, path, headers=headers)
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
+    return asking.ask(web.port, path, method, **headers)
 
 
 def send(web: WebServer, raw: bytes) -> bytes:
@@ -185,8 +175,31 @@ def test_what_cannot_be_made_is_an_error_and_one_log_line(
 def test_the_index_names_what_is_here(web: WebServer) -> None:
     index = ask(web, "/")
     assert index.headers["Content-Type"] == "text/plain; charset=utf-8"
-    for path in ("/metrics", "/healthz", "/status"):
+    for path in ("/metrics", "/healthz", "/status", "/api/map"):
         assert path in index.text
+
+
+def test_browsers_get_the_page_and_others_the_index(web: WebServer) -> None:
+    chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = ask(web, "/", Accept=chrome)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.text.startswith("<!doctype html>")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert page.headers["Cache-Control"] == "no-cache"
+    for accept in ("*/*", "application/json", ""):
+        assert ask(web, "/", Accept=accept).text.startswith("deetune-otel\n")
+    tag = page.headers["ETag"]
+    again = ask(web, "/", Accept=chrome, If_None_Match=tag)
+    assert (again.status, again.text) == (304, "")
+
+
+def test_the_page_is_served_with_its_files(web: WebServer) -> None:
+    script = ask(web, "/page/main.js", Accept_Encoding="gzip")
+    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert script.headers["Content-Encoding"] == "gzip"
+    assert script.headers["X-Content-Type-Options"] == "nosniff"
+    assert ask(web, "/page/../server.py").status == 404
+    assert ask(web, "/page/main.js", Host="evil.example").status == 403
 
 
 def test_queries_are_ignored_and_unknown_paths_are_not_found(web: WebServer) -> None:

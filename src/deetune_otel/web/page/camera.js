@@ -4,6 +4,9 @@
 const LEAST = 0.08;
 const MOST = 3;
 const MARGIN = 48;
+// A phone shows a part that can be read rather than all of it.
+const NARROW = 640; // px
+const LEGIBLE = 0.6;
 const CLICK_PX = 5;
 const GLIDE_MS = 260;
 
@@ -47,30 +50,41 @@ export class Camera {
     this.#on.onChange();
   }
 
-  /** Shows a box of the map, [left, top, right, bottom]; `right` px are covered. */
-  fit(box, { covered = 0, most = 1.15, glides = true } = {}) {
+  /** Shows a box of the map, [left, top, right, bottom]. */
+  fit(box, { most = 1.25, glides = true } = {}) {
     if (!box) return;
-    const [width, height] = [this.#canvas.clientWidth - covered, this.#canvas.clientHeight];
+    const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
     const margin = Math.min(MARGIN, width / 10);
     const zoom = Math.max(
-      LEAST,
+      width < NARROW ? LEGIBLE : LEAST,
       Math.min(most, (width - 2 * margin) / (box[2] - box[0]), (height - 2 * MARGIN) / (box[3] - box[1])),
     );
     const target = {
       zoom,
-      x: width / 2 - ((box[0] + box[2]) / 2) * zoom,
+      x: this.#left(box, zoom, width),
       y: height / 2 - ((box[1] + box[3]) / 2) * zoom,
     };
     this.#go(target, glides);
   }
 
-  /** Moves no further than needed to have a place in sight. */
-  reveal({ x, y }, { covered = 0 } = {}) {
-    const [width, height] = [this.#canvas.clientWidth - covered, this.#canvas.clientHeight];
-    const [px, py] = [x * this.zoom + this.x, y * this.zoom + this.y];
-    const [edgeX, edgeY] = [Math.min(130, width / 3), Math.min(90, height / 3)];
-    const dx = Math.max(0, edgeX - px) - Math.max(0, px - (width - edgeX));
-    const dy = Math.max(0, edgeY - py) - Math.max(0, py - (height - edgeY));
+  /** In the middle; what is wider than the window begins at its left. */
+  #left(box, zoom, width) {
+    const isWider = (box[2] - box[0]) * zoom > width;
+    return isWider ? 20 - box[0] * zoom : width / 2 - ((box[0] + box[2]) / 2) * zoom;
+  }
+
+  /** Moves no further than needed to have a box in sight; goes further away only where it is too large. */
+  reveal(box) {
+    const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
+    const room = Math.min((width - MARGIN) / (box[2] - box[0]), (height - 2 * MARGIN) / (box[3] - box[1]));
+    if (room < this.zoom) {
+      this.fit(box, { most: this.zoom });
+      return;
+    }
+    const [left, top] = [box[0] * this.zoom + this.x, box[1] * this.zoom + this.y];
+    const [right, bottom] = [box[2] * this.zoom + this.x, box[3] * this.zoom + this.y];
+    const dx = Math.max(0, MARGIN / 2 - left) - Math.max(0, right - (width - MARGIN / 2));
+    const dy = Math.max(0, MARGIN - top) - Math.max(0, bottom - (height - MARGIN));
     if (dx || dy) this.#go({ zoom: this.zoom, x: this.x + dx, y: this.y + dy }, true);
   }
 

@@ -11,7 +11,8 @@ export function chart({ title, lines, show, stepS, endNs, isFilled = false }) {
   const steps = lines[0].values.length;
   const known = lines.flatMap((line) => line.values).filter((one) => one !== null);
   if (steps < 2 || !known.length) return null;
-  const most = Math.max(...known) || 1;
+  const highest = Math.max(...known);
+  const most = highest || 1;
   const x = (index) => (index / (steps - 1)) * WIDTH;
   const y = (value) => HEIGHT - 3 - (value / most) * (HEIGHT - 8);
   const reading = h("output", { class: "reading" });
@@ -42,8 +43,8 @@ export function chart({ title, lines, show, stepS, endNs, isFilled = false }) {
   return h(
     "figure",
     { class: "chart" },
-    h("figcaption", null, h("span", null, title), reading),
-    h("div", { class: "plot" }, picture, h("span", { class: "most" }, show(most))),
+    h("figcaption", null, h("span", null, h("strong", null, title), ` up to ${show(highest)}`), reading),
+    h("div", { class: "plot" }, picture),
   );
 }
 

@@ -11,7 +11,8 @@ const FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans'
 const NAMES_FROM = 0.34; // zoom
 const SIGNS_FROM = 0.2;
 const LABELS_FROM = 0.5;
-const DIMMED = 0.14;
+const LINE = 14.5; // of a label
+const DIMMED = 0.25;
 const DASHES = { ok: [], slow: [11, 5], failing: [5, 4], idle: [1.5, 6] };
 const [X, Y] = [NODE_WIDTH / 2, NODE_HEIGHT / 2];
 
@@ -124,7 +125,7 @@ export class Drawing {
     pen.strokeStyle = colour;
     pen.lineWidth = 1.6;
     pen.beginPath();
-    for (const t of [0.16, 0.19]) {
+    for (const t of [0.1, 0.14]) {
       const [px, py] = pointOn(points, t);
       pen.moveTo(px - 2.5, py + 7);
       pen.lineTo(px + 2.5, py - 7);
@@ -184,7 +185,7 @@ export class Drawing {
     const pen = this.#pen;
     const colour = node.health === "failing" || node.health === "slow" ? palette[node.health] : node.kind === "service" ? palette.accent : palette.quiet;
     pen.save();
-    pen.translate(-X + 12, -9);
+    pen.translate(-X + 11, node.kind === "database" ? -5 : -9);
     pen.scale(18 / 16, 18 / 16);
     pen.strokeStyle = colour;
     pen.lineWidth = node.kind === "other" ? 2.4 : 1.35;
@@ -196,31 +197,35 @@ export class Drawing {
 
   #words({ palette }, node) {
     const pen = this.#pen;
-    const failing = node.errors > 0;
+    const isBarrel = node.kind === "database";
+    const [left, drop] = [-X + 38, isBarrel ? 3 : 0];
+    const below = node.count ? format.rate(node.rate) : node.callees.length ? "" : node.namespace;
+    const more = node.count && node.p99 !== null ? `${below} · ${format.duration(node.p99)}` : below;
     pen.textBaseline = "alphabetic";
     pen.textAlign = "left";
     pen.fillStyle = palette.ink;
-    pen.font = `600 13px ${FONT}`;
-    const left = -X + 40;
-    const isQuiet = !node.count;
-    const below = isQuiet ? node.namespace || (node.callees.length ? "calls only" : "") : [format.rate(node.rate), node.p99 === null ? "" : format.duration(node.p99)].filter(Boolean).join(" · ");
-    pen.fillText(this.#fitting(node.name, X * 2 - 52, "name"), left, below ? -3 : 5);
+    pen.font = `600 14px ${FONT}`;
+    pen.fillText(this.#fitting(node.name, X * 2 - 48, "name"), left, (below ? -3 : 5) + drop);
     if (!below) return;
-    let room = X * 2 - 52;
-    if (failing) {
-      const text = format.share(node.errorRatio);
-      pen.textAlign = "right";
-      pen.font = `600 11px ${FONT}`;
-      pen.fillStyle = palette.failing;
-      pen.fillText(text, X - 12, 13);
-      const width = pen.measureText(text).width + 8;
-      this.#mark([X - 12 - width, 9], 0.75);
-      room -= width + 8;
-      pen.textAlign = "left";
-    }
-    pen.font = `11px ${FONT}`;
+    let room = X * 2 - 48;
+    if (node.errors > 0) room -= this.#errorsAt(palette, format.share(node.errorRatio), X - 10, 15 + drop) + 8;
+    pen.font = `12px ${FONT}`;
     pen.fillStyle = palette.quiet;
-    pen.fillText(this.#fitting(below, Math.round(room), "below"), left, 13);
+    const text = pen.measureText(more).width <= room ? more : this.#fitting(below, Math.round(room), "below");
+    pen.fillText(text, left, 15 + drop);
+  }
+
+  /** The mark and a share, ending at `right`; how wide it is. */
+  #errorsAt(palette, text, right, baseline) {
+    const pen = this.#pen;
+    pen.textAlign = "right";
+    pen.font = `600 12px ${FONT}`;
+    pen.fillStyle = palette.failing;
+    pen.fillText(text, right, baseline);
+    const width = pen.measureText(text).width + 8;
+    this.#mark([right - width, baseline - 4], 0.75);
+    pen.textAlign = "left";
+    return width + 4;
   }
 
   #fitting(text, room, font) {
@@ -258,41 +263,34 @@ export class Drawing {
   #label(scene, id, taken) {
     const pen = this.#pen;
     const edge = scene.graph.edges.get(id);
-    if (edge.health === "idle" && id !== scene.selected && id !== scene.hovered) return;
+    const isChosen = id === scene.selected || id === scene.hovered;
+    if (edge.health === "idle" && !isChosen) return;
     const { palette } = scene;
-    const parts = [];
-    if (edge.count) parts.push(format.rate(edge.rate));
-    if (edge.p99 !== null) parts.push(format.duration(edge.p99));
-    if (!edge.count) parts.push(edge.failures ? "cannot connect" : "idle");
-    const text = parts.join(" · ");
-    const trouble = edge.errors ? format.share(edge.errorRatio) : edge.failures && edge.count ? format.count(edge.failures) : "";
-    pen.font = `11px ${FONT}`;
-    const textWidth = pen.measureText(text).width;
-    pen.font = `600 11px ${FONT}`;
-    const troubleWidth = trouble ? pen.measureText(trouble).width + 19 : 0;
-    const [w, h] = [textWidth + troubleWidth + 14, 19];
-    const at = taken.room(scene.curves.get(id).points, w, h, id === scene.selected || id === scene.hovered);
+    const lines = edge.count ? [format.rate(edge.rate), format.duration(edge.p99)] : edge.failures ? ["cannot", "connect"] : ["idle"];
+    const trouble = edge.errors ? format.share(edge.errorRatio) : "";
+    pen.font = `600 12px ${FONT}`;
+    const troubleWidth = trouble ? pen.measureText(trouble).width + 12 : 0;
+    pen.font = `12px ${FONT}`;
+    const w = Math.max(troubleWidth, ...lines.map((line) => pen.measureText(line).width)) + 16;
+    const h = (lines.length + (trouble ? 1 : 0)) * LINE + 7;
+    const at = taken.room(scene.curves.get(id).points, w, h, isChosen);
     if (!at) return;
     const [left, top] = [at[0] - w / 2, at[1] - h / 2];
-    const colour = edge.health === "ok" || edge.health === "idle" ? palette.line : palette[edge.health];
     pen.globalAlpha = 1;
     pen.beginPath();
-    pen.roundRect(left, top, w, h, h / 2);
+    pen.roundRect(left, top, w, h, 9);
     pen.fillStyle = palette.surface;
     pen.fill();
-    pen.strokeStyle = id === scene.selected ? palette.accent : colour;
+    pen.strokeStyle = isChosen ? palette.accent : edge.health === "failing" || edge.health === "slow" ? palette[edge.health] : palette.line;
     pen.lineWidth = 1;
     pen.stroke();
-    pen.textAlign = "left";
     pen.textBaseline = "alphabetic";
-    pen.font = `11px ${FONT}`;
-    pen.fillStyle = palette.ink;
-    pen.fillText(text, left + 7, top + 13.5);
-    if (!trouble) return;
-    pen.font = `600 11px ${FONT}`;
-    pen.fillStyle = palette.failing;
-    this.#mark([left + textWidth + 17, top + h / 2], 0.75);
-    pen.fillText(trouble, left + textWidth + 24, top + 13.5);
+    pen.textAlign = "center";
+    lines.forEach((line, row) => {
+      pen.fillStyle = row === 0 ? palette.ink : edge.health === "slow" ? palette.slow : palette.quiet;
+      pen.fillText(line, at[0], top + (row + 1) * LINE);
+    });
+    if (trouble) this.#errorsAt(palette, trouble, at[0] + troubleWidth / 2, top + (lines.length + 1) * LINE);
   }
 }
 

@@ -15,7 +15,7 @@ function curve(from, fromY, to, toY) {
   }
   const [x1, y1, x2, y2] = [from.x + HALF, from.y + fromY, to.x - HALF - ARROW, to.y + toY];
   const isBack = x2 < x1 + 20;
-  const reach = isBack ? Math.min(220, 90 + (x1 - x2) * 0.18) : Math.max(40, (x2 - x1) * 0.5);
+  const reach = isBack ? Math.min(200, 70 + (x1 - x2) * 0.16) : Math.max(40, (x2 - x1) * 0.5);
   if (!isBack) return [x1, y1, x1 + reach, y1, x2 - reach, y2, x2, y2];
   // Back to the left: in an arc that stays clear of both nodes.
   const bow = Math.abs(y2 - y1) < NODE_HEIGHT * 1.5 ? NODE_HEIGHT * 1.8 : 0;

@@ -6,7 +6,7 @@
 import { Graph, layout } from "./vendor/dagre.esm.js";
 
 const EXACT_EDGES = 120; // 0.1 s
-const COLUMN_GAP = 172; // room for an edge's label
+const COLUMN_GAP = 116; // room for an edge's label
 const ROW_GAP = 44;
 const TIGHT_ROW_GAP = 26; // of a map with more nodes than fit a screen
 const ROOMY_NODES = 40;

@@ -3,10 +3,10 @@
 // one near those it talks to. Only when nothing stands yet, while the first services still come in and nobody has
 // touched the map, or when it is asked for, everything is laid out anew.
 
-export const NODE_WIDTH = 184;
-export const NODE_HEIGHT = 48;
+export const NODE_WIDTH = 172;
+export const NODE_HEIGHT = 52;
 
-const COLUMN = NODE_WIDTH + 172;
+const COLUMN = NODE_WIDTH + 116;
 const ROW = NODE_HEIGHT + 26;
 const REMEMBERED = 5000;
 /** New nodes, as a share of those that stand, from which an untouched map is laid out anew. */

@@ -15,7 +15,7 @@ import { Theme } from "./theme.js";
 
 const state = new State();
 const panel = new Panel(go);
-const view = new MapView({ onSelect: go, onSay: sayNode, covered: () => panel.width });
+const view = new MapView({ onSelect: go, onSay: sayNode });
 const table = new Table({ onSelect: go, onSort: (sort) => state.set({ sort }) });
 const filters = new Filters(state);
 const theme = new Theme(() => view.repaint());

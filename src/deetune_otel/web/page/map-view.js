@@ -21,13 +21,11 @@ export class MapView {
   #curves = new Map();
   #palette = colours();
   #isDue = false;
-  #covered;
   #on;
 
-  /** `onSelect({ node } | { edge } | {})`, `onSay(text)`, `covered()`: px at the right under the panel. */
-  constructor({ onSelect, onSay, covered }) {
+  /** `onSelect({ node } | { edge } | {})`, `onSay(node id)`. */
+  constructor({ onSelect, onSay }) {
     this.#on = { onSelect, onSay };
-    this.#covered = covered;
     this.drawing = new Drawing(this.#canvas);
     this.layout = new Layout(() => this.#placed());
     this.camera = new Camera(this.#canvas, {
@@ -37,7 +35,8 @@ export class MapView {
       nodeAt: (px, py) => this.#nodeAt(...this.camera.toMap(px, py)),
       onDrag: (id, dx, dy) => this.#drag(id, dx, dy),
     });
-    new ResizeObserver(() => this.#resized()).observe(this.#canvas);
+    new ResizeObserver(() => this.#drawSoon()).observe(this.#canvas);
+    addEventListener("resize", () => !this.camera.isMoved && this.fit({ glides: false }));
     this.#canvas.addEventListener("keydown", (event) => this.#key(event));
     this.#canvas.addEventListener("focus", () => this.#drawSoon());
     this.#canvas.addEventListener("blur", () => this.#drawSoon());
@@ -66,7 +65,7 @@ export class MapView {
   }
 
   fit(options = {}) {
-    this.camera.fit(this.#box(), { covered: this.#covered(), ...options });
+    this.camera.fit(this.#boxOf(this.#seen.nodes), options);
   }
 
   anew() {
@@ -76,14 +75,11 @@ export class MapView {
     this.layout.anew(this.#graph);
   }
 
-  /** Brings what is selected or found into sight. */
+  /** Brings what is selected, and those it talks to, into sight. */
   reveal(id) {
-    const edge = this.#graph?.edges.get(id);
-    const ends = edge ? [edge.client, edge.server] : [id];
-    const places = ends.map((one) => this.layout.places.get(one)).filter(Boolean);
-    if (!places.length) return;
-    const middle = { x: avg(places.map((one) => one.x)), y: avg(places.map((one) => one.y)) };
-    this.camera.reveal(middle, { covered: this.#covered() });
+    const box = this.#boxOf([...(this.#near ?? []), id].filter((one) => this.#seen.nodes.has(one)));
+    // After the panel has taken its room.
+    if (box) requestAnimationFrame(() => this.camera.reveal(box));
   }
 
   /** For the tests and for whoever is curious: where a node or the middle of an edge is, in px of the canvas. */
@@ -117,8 +113,8 @@ export class MapView {
     }
   }
 
-  #box() {
-    const places = [...this.#seen.nodes].map((id) => this.layout.places.get(id)).filter(Boolean);
+  #boxOf(ids) {
+    const places = [...ids].map((id) => this.layout.places.get(id)).filter(Boolean);
     if (!places.length) return null;
     const xs = places.map((one) => one.x);
     const ys = places.map((one) => one.y);
@@ -128,11 +124,6 @@ export class MapView {
       Math.max(...xs) + NODE_WIDTH / 2,
       Math.max(...ys) + NODE_HEIGHT / 2,
     ];
-  }
-
-  #resized() {
-    if (!this.camera.isMoved) this.fit({ glides: false });
-    this.#drawSoon();
   }
 
   #drawSoon() {
@@ -212,8 +203,7 @@ export class MapView {
 
   #focus(id) {
     this.focused = id;
-    const place = this.layout.places.get(id);
-    this.camera.reveal(place, { covered: this.#covered() });
+    this.camera.reveal(this.#boxOf([id]));
     this.#on.onSay(id);
     this.#drawSoon();
   }
@@ -240,5 +230,3 @@ export class MapView {
     return best && off(best) < Infinity ? best : null;
   }
 }
-
-const avg = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length;

@@ -27,11 +27,6 @@ export class Panel {
     return !this.#panel.hidden;
   }
 
-  get width() {
-    if (!this.isOpen) return 0;
-    return innerWidth > 900 ? this.#panel.offsetWidth : 0;
-  }
-
   open({ takesFocus }) {
     if (!this.isOpen) this.#opener = document.activeElement;
     this.#panel.hidden = false;

@@ -14,7 +14,7 @@ const COLUMNS = [
   { key: "rate", title: "Rate", value: (edge) => edge.rate, show: format.rate },
   { key: "errors", title: "Errors", value: (edge) => edge.errorRatio, show: format.share, bad: (edge) => edge.errors > 0 },
   { key: "p50", title: "p50", value: (edge) => edge.p50, show: format.duration },
-  { key: "p99", title: "p99", value: (edge) => edge.p99, show: format.duration, bad: (edge) => edge.health === "slow" },
+  { key: "p99", title: "p99", value: (edge) => edge.p99, show: format.duration, late: (edge) => edge.health === "slow" },
   { key: "failures", title: "Failed connects", value: (edge) => edge.failures, show: (one) => (one ? format.count(one) : "–"), bad: (edge) => edge.failures > 0 },
   { key: "rtt", title: "RTT p50", value: (edge) => edge.raw.network.rtt_p50_s, show: format.duration },
   { key: "again", title: "Sent again", value: (edge) => edge.raw.network.retransmits, show: (one) => (one ? format.count(one) : "–") },
@@ -80,7 +80,7 @@ export class Table {
         if (index === 0) {
           return h("th", { scope: "row" }, healthSign(edge.health), h("button", { type: "button", class: "link", "data-key": edge.id, onclick: (event) => { event.stopPropagation(); this.#onSelect({ edge: edge.id, byKey: event.detail === 0 }); } }, text));
         }
-        return h("td", { class: [column.show ? "number" : "", column.bad?.(edge) ? "bad" : ""].join(" ").trim() }, text);
+        return h("td", { class: [column.show ? "number" : "", column.bad?.(edge) ? "bad" : "", column.late?.(edge) ? "late" : ""].join(" ").trim() }, text);
       }),
     );
   }
