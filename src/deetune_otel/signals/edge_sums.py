@@ -52,8 +52,10 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EdgeInstrument:
+    """A constant of a module: the same one is the same object, which is quick to look up."""
+
     name: str
     unit: str
     description: str
