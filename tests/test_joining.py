@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.factories import edge
 
-from deetune_otel.joining import SAMPLE, Joining
+from deetune_otel.joining import MAX_SEARCHES, SAMPLE, SEARCHES, Joining
 from deetune_otel.model import (
     DnsAnswer,
     Edge,
@@ -21,7 +21,7 @@ from deetune_otel.model import (
     Service,
     Transport,
 )
-from deetune_otel.netlink.conntrack import TCP, Flow
+from deetune_otel.netlink.conntrack import TCP, UDP, Flow
 from deetune_otel.topology.addresses import AddressBook
 from deetune_otel.topology.far import Far, OpenEdge
 
@@ -67,6 +67,11 @@ class World:
         return self.flows.get(flow)
 
     origin = translated
+
+    def destinations(self, flow: Flow, *, netns: int) -> list[Flow]:
+        assert netns == NETNS
+        self.asked.append(flow)
+        return [seen for sent, seen in self.flows.items() if sent == flow]
 
     def rest(self) -> None:
         self.rested += 1
@@ -260,6 +265,61 @@ def test_the_two_ends_of_datagrams_are_joined_once() -> None:
     of.read()
     of.read()
     assert world.joined == [(1, 2, 1)]
+
+
+RESOLVER = edge(
+    Role.CLIENT,
+    transport=Transport.UDP,
+    peer_address="10.96.0.10",
+    local_address="10.0.0.1",
+    server_port=53,
+    first_ns=CONNECTED_NS,
+)
+LOOK_UPS = Flow(UDP, "10.0.0.1", 0, "10.96.0.10", 53)
+
+
+def test_datagrams_to_a_virtual_address() -> None:
+    """One answer of a server elsewhere; the edge has the name that it was called by."""
+    world = World([RESOLVER])
+    world.flows[LOOK_UPS] = LOOK_UPS._replace(destination="10.1.0.7")
+    book = AddressBook({"10.96.0.10": "dns"})
+    of = joining(world, book)
+    for _ in range(5):
+        of.read()
+    assert world.told[1] == [
+        Far(
+            address="10.1.0.7",
+            port=53,
+            name="dns",
+            found_by="config",
+            is_translated=True,
+        )
+    ]
+    assert world.asked == [LOOK_UPS] * SEARCHES
+
+
+def test_datagrams_to_a_virtual_address_whose_server_is_here() -> None:
+    server = edge(
+        Role.SERVER,
+        id=2,
+        transport=Transport.UDP,
+        peer_address="10.0.0.1",
+        local_address="10.1.0.7",
+        server_port=53,
+    )
+    world = World([RESOLVER, server])
+    world.flows[LOOK_UPS] = LOOK_UPS._replace(destination="10.1.0.7")
+    with_names = AddressBook({"10.96.0.10": "dns"})
+    joining(world, with_names).read()
+    assert world.joined == [(1, 2, 1)]
+    assert not world.told
+
+
+def test_searches_are_bounded() -> None:
+    world = World([RESOLVER._replace(id=i) for i in range(1, 2 * MAX_SEARCHES + 1)])
+    of = joining(world)
+    of.read()
+    assert len(world.asked) == of.counts["postponed"] == MAX_SEARCHES
 
 
 def test_the_number_of_an_ended_process_inherits_no_name() -> None:

@@ -17,13 +17,13 @@ from typing import Protocol as Shape
 from cachetools import LRUCache
 
 from deetune_otel.model import Role, Transport
-from deetune_otel.netlink.conntrack import TCP, Flow
+from deetune_otel.netlink.conntrack import TCP, UDP, Flow
 from deetune_otel.protocols.dns import answers
 from deetune_otel.topology.datagrams import two_ends
 from deetune_otel.topology.far import Far
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from deetune_otel.model import DnsAnswer, Edge, Link, Pair, Service
     from deetune_otel.topology.addresses import AddressBook, Named
@@ -36,6 +36,10 @@ __all__ = ["Joining"]
 SAMPLE: Final = 32
 # 10 µs in each of two namespaces: 40 ms a reading at worst.
 MAX_QUESTIONS: Final = 2_000
+# A search walks over the table of all connections: milliseconds where there are many. An edge is
+# searched for in its first readings; servers that take turns have all been seen then.
+MAX_SEARCHES: Final = 16
+SEARCHES: Final = 3
 # Connections whose answer is kept, 400 bytes each.
 MAX_KEPT: Final = 16_384
 # Pairs of UDP edges that the graph was told of, 150 bytes each.
@@ -67,6 +71,7 @@ class _Conntrack(Shape):
 
     def translated(self, flow: Flow, *, netns: int) -> Flow | None: ...
     def origin(self, flow: Flow, *, netns: int) -> Flow | None: ...
+    def destinations(self, flow: Flow, *, netns: int) -> list[Flow]: ...
     def rest(self) -> None: ...
 
 
@@ -104,7 +109,10 @@ class Joining:
         self._flows: LRUCache[Pair, Flow | None] = LRUCache(MAX_KEPT)
         self._told: LRUCache[Pair, Far] = LRUCache(MAX_KEPT)
         self._joined: LRUCache[tuple[int, int], None] = LRUCache(MAX_JOINED)
-        self._questions = 0  # left for this reading
+        self._moved: LRUCache[tuple[int, str, int], None] = LRUCache(MAX_JOINED)
+        self._searched: LRUCache[int, int] = LRUCache(MAX_JOINED)  # times, by edge id
+        # Left for this reading.
+        self._questions = self._searches = 0
         self.counts = Counter(
             {"named": 0, "translated": 0, "peers": 0, "postponed": 0, "dropped": 0}
         )
@@ -122,9 +130,9 @@ class Joining:
             edge_id: tuple(link.pair for link in links)
             for edge_id, links in samples.items()
         }
+        self._questions, self._searches = self._max_questions, MAX_SEARCHES
         open_edges = self._graph.open_edges()
-        self._join_datagrams(open_edges)
-        self._questions = self._max_questions
+        translated = self._join_datagrams(open_edges)
         # Unknown ones first, if there are more questions than a reading may ask.
         for open_edge in sorted(open_edges, key=lambda one: one.is_known):
             if open_edge.edge.overflow or open_edge.edge.role is Role.UNKNOWN:
@@ -132,7 +140,7 @@ class Joining:
             known = open_edge.is_known
             for link in samples.get(open_edge.edge.id, ()):
                 known |= self._join(open_edge, link)
-            if not known:
+            if not known and open_edge.edge.id not in translated:
                 self._name(open_edge.edge)
         if self._conntrack is not None:
             self._conntrack.rest()
@@ -153,12 +161,69 @@ class Joining:
             if read is not None:
                 self._book.learn(read, told.owner_id, told.at_ns)
 
-    def _join_datagrams(self, open_edges: Iterable[OpenEdge]) -> None:
-        """The kernel joins connections; UDP has none."""
-        for ends in two_ends(open_edges):
+    def _join_datagrams(self, open_edges: Sequence[OpenEdge]) -> set[int]:
+        """The kernel joins connections; UDP has none, so it goes by address.
+
+        Gives the edges whose other end is known by that.
+        """
+        joined = self._join_ends(open_edges)
+        moved = [
+            one._replace(
+                edge=one.edge._replace(
+                    peer_address=seen.destination, server_port=seen.destination_port
+                )
+            )
+            for one in open_edges
+            if one not in joined
+            for seen in self._destinations(one)
+        ]
+        if moved:
+            called = {one.edge.id: one.edge for one in open_edges}
+            joined = self._join_ends([*open_edges, *moved])
+            for one in moved:
+                if one not in joined:
+                    self._tell_moved(called[one.edge.id], one.edge)
+        return {one.edge.id for one in (*joined, *moved)}
+
+    def _join_ends(self, edges: Iterable[OpenEdge]) -> set[OpenEdge]:
+        """The client edges whose other end is here."""
+        joined = set()
+        for client, server in two_ends(edges):
+            ends = (client.edge.id, server.edge.id)
             if ends not in self._joined:
                 self._graph.join(*ends, 1)
             self._joined[ends] = None
+            joined.add(client)
+        return joined
+
+    def _destinations(self, of: OpenEdge) -> list[Flow]:
+        """Where connection tracking says that its datagrams went, if it was not there."""
+        edge = of.edge
+        if (
+            self._conntrack is None
+            or edge.transport is not Transport.UDP
+            or edge.role is not Role.CLIENT
+            or not edge.peer_address
+            or self._searched.get(edge.id, 0) >= SEARCHES
+        ):
+            return []
+        if self._searches <= 0:
+            self.counts["postponed"] += 1
+            return []
+        self._searches -= 1
+        self._searched[edge.id] = self._searched.get(edge.id, 0) + 1
+        flow = Flow(UDP, edge.local_address, 0, edge.peer_address, edge.server_port)
+        return self._conntrack.destinations(flow, netns=of.netns)
+
+    def _tell_moved(self, called: Edge, moved: Edge) -> None:
+        address, port = moved.peer_address, moved.server_port
+        key = (called.id, address, port)
+        if key not in self._moved:
+            named = self._named(called, address, port)
+            far = _far(address, port, named=named, is_translated=True)
+            self._graph.know(called.id, far)
+            self.counts["translated"] += 1
+        self._moved[key] = None
 
     def _join(self, of: OpenEdge, link: Link) -> bool:
         """By its connection: whether there is an answer of another agent, or a translation."""
@@ -172,11 +237,10 @@ class Joining:
             return False
         address, port = _far_end(edge, flow)
         named = self._named(edge, address, port)
-        far = Far(
-            address=address,
-            port=port,
-            name=named.name if named else "",
-            found_by=named.found_by if named else "",
+        far = _far(
+            address,
+            port,
+            named=named,
             service=service,
             is_translated=flow is not None,
         )
@@ -213,15 +277,7 @@ class Joining:
         address, port = _far_end(edge, None)
         named = self._named(edge, address, port)
         if named is not None:
-            self._graph.know(
-                edge.id,
-                Far(
-                    address=address,
-                    port=port,
-                    name=named.name,
-                    found_by=named.found_by,
-                ),
-            )
+            self._graph.know(edge.id, _far(address, port, named=named))
             self.counts["named"] += 1
 
     def _named(self, edge: Edge, address: str, port: int) -> Named | None:
@@ -251,6 +307,24 @@ def _samples(links: Iterable[Link]) -> dict[int, list[Link]]:
         edge_id: heapq.nsmallest(SAMPLE, links, key=lambda link: link.pair)
         for edge_id, links in by_edge.items()
     }
+
+
+def _far(
+    address: str,
+    port: int,
+    *,
+    named: Named | None,
+    service: Service | None = None,
+    is_translated: bool = False,
+) -> Far:
+    return Far(
+        address=address,
+        port=port,
+        name=named.name if named else "",
+        found_by=named.found_by if named else "",
+        service=service,
+        is_translated=is_translated,
+    )
 
 
 def _far_end(edge: Edge, flow: Flow | None) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 from tests.netlink.lan import Host, Lan
 
-from deetune_otel.netlink.conntrack import TCP, UDP, Conntrack, Flow
+from deetune_otel.netlink.conntrack import MAX_FOUND, TCP, UDP, Conntrack, Flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,6 +173,52 @@ def test_a_router_translates_both_ways(
             assert sent == made.at_client
     assert reached == set(site.servers)
     assert conntrack.counts == {"asked": 4 * CONNECTIONS, "found": 2 * CONNECTIONS}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("hook", ["prerouting", "output"])
+def test_all_destinations_without_a_port(
+    site: Site,
+    connections: Connections,
+    family: socket.AddressFamily,
+    protocol: int,
+    hook: str,
+) -> None:
+    host = site.router if hook == "prerouting" else site.client
+    host.nft(SERVICES.format(hook=hook))
+    made = [connections.make(VIRTUAL[family], 80) for _ in range(CONNECTIONS)]
+    connections.make(NET[family].format(2, 2), PORT)
+    any_port = made[0].at_client._replace(source_port=0)
+    servers = {(NET[family].format(net, 2), PORT) for net in (2, 3)}
+    with closing(site.router.do(site.conntrack)) as conntrack:
+        for flow, expected in (
+            (any_port, servers),
+            (any_port._replace(source=""), servers),
+            (any_port._replace(source=NET[family].format(1, 9)), set()),
+            (any_port._replace(destination_port=81), set()),
+            (any_port._replace(destination=NET[family].format(2, 2)), set()),
+            (any_port._replace(protocol=TCP + UDP - protocol), set()),
+        ):
+            found = conntrack.destinations(flow, netns=site.client.netns)
+            assert {
+                (one.destination, one.destination_port) for one in found
+            } == expected
+            assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(("family", "protocol"), [(socket.AF_INET, UDP)])
+def test_a_long_list_is_not_read_to_its_end(
+    site: Site, connections: Connections
+) -> None:
+    site.router.nft(SERVICES.format(hook="prerouting"))
+    made = [connections.make("10.96.0.1", 80) for _ in range(MAX_FOUND + 20)]
+    netns = site.router.netns
+    with closing(site.conntrack()) as conntrack:
+        for one in made[:3]:
+            assert len(conntrack.destinations(one.at_client, netns=netns)) == 2
+            assert conntrack.translated(one.at_client, netns=netns) == one.at_server
+    assert not conntrack.counts["unreadable"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

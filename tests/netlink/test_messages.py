@@ -19,6 +19,7 @@ from deetune_otel.netlink.messages import (
     StaleError,
     decode,
     encode,
+    split,
 )
 
 FLOW = Flow(TCP, "10.77.1.2", 40_000, "10.96.0.1", 80)
@@ -66,7 +67,7 @@ def test_an_answer_to_another_question() -> None:
         b"",
         answer(FLOW, REPLY)[:-1],
         refusal(1)[:16].replace(b"\x14", b"\x10", 1),
-        struct.pack("=IHHII", 20, 3, 0, SEQUENCE, 0) + bytes(4),
+        struct.pack("=IHHII", 20, 4, 0, SEQUENCE, 0) + bytes(4),
         struct.pack("=IHHII", 20, 1 << 8, 0, SEQUENCE, 0) + bytes(4),
     ],
 )
@@ -86,6 +87,22 @@ def test_what_is_no_answer(data: bytes) -> None:
 def test_what_is_no_flow_is_not_asked(flow: Flow) -> None:
     with pytest.raises(ValueError, match="no addresses"):
         encode(flow, 1)
+
+
+def test_a_dump_is_several_messages() -> None:
+    done = struct.pack("=IHHIIi", 20, 3, 2, SEQUENCE, 99, 0)
+    parts = list(split(answer(FLOW, REPLY) + answer(FLOW6, FLOW6.reverse) + done))
+    assert [decode(part, SEQUENCE) for part in parts] == [
+        Entry(FLOW, REPLY),
+        Entry(FLOW6, FLOW6.reverse),
+        None,
+    ]
+
+
+@pytest.mark.parametrize("data", [b"\x14", b"\xff" * 20, bytes(20)])
+def test_what_cannot_be_split(data: bytes) -> None:
+    with pytest.raises(MessageError):
+        list(split(data))
 
 
 ADDRESSES = st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str)
@@ -116,7 +133,8 @@ def test_damage_raises_nothing_else(data: bytes, damage: st.DataObject) -> None:
         at = damage.draw(st.integers(0, len(message) - 1))
         message[at] = damage.draw(st.integers(0, 255))
     try:
-        got = decode(bytes(message[: damage.draw(st.integers(0, 400))]), SEQUENCE)
+        cut = bytes(message[: damage.draw(st.integers(0, 400))])
+        got = [decode(part, SEQUENCE) for part in split(cut)]
     except MessageError:
         return
-    assert got is None or isinstance(got, Entry)
+    assert all(one is None or isinstance(one, Entry) for one in got)

@@ -48,7 +48,7 @@ def tcp(local: str, *, netns: int) -> OpenEdge:
 
 
 def found(*edges: OpenEdge) -> list[tuple[int, int]]:
-    return list(two_ends(edges))
+    return [(one.edge.id, other.edge.id) for one, other in two_ends(edges)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 Connection by connection, first in the namespace of the process, then in the agent's own, which
 on a host is the one that routes for its containers; each on what the one before it gave. Asking
 reads and changes nothing: no namespace starts to track because of it, no module is loaded.
+Where a client's port is not known (UDP), all that it sent to one destination is looked through.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from deetune_otel.netlink.messages import (
     StaleError,
     decode,
     encode,
+    encode_dump,
+    split,
 )
 from deetune_otel.netlink.namespaces import (
     NamespaceError,
@@ -38,7 +41,7 @@ from deetune_otel.netlink.namespaces import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["TCP", "UDP", "Conntrack", "Flow"]
 
@@ -48,8 +51,12 @@ MAX_SOCKETS: Final = 64
 TIMEOUT_S: Final = 0.2
 # Answers to questions that were given up, ahead of the one that is waited for.
 MAX_STALE: Final = 8
-# An answer has some 300 bytes; nobody's has more than a page.
-ANSWER_BYTES: Final = 8192
+# What the kernel fills at a time; one answer has some 300 bytes.
+ANSWER_BYTES: Final = 32_768
+# Connections to one destination that are looked at: servers that take turns are among them.
+MAX_FOUND: Final = 64
+# And all that the kernel gives for that, 10 µs each.
+MAX_READ: Final = 1024
 
 _NETLINK_NETFILTER: Final = 12
 # There where connection tracking is; to ask without looking would load the module.
@@ -97,6 +104,26 @@ class Conntrack:
                 sent = entry.original
         return sent if sent.source != flow.source else None
 
+    def destinations(self, flow: Flow, *, netns: int) -> list[Flow]:
+        """What a client's flows to one destination became, whatever their port; else none.
+
+        Each destination once. `flow.source` may be "", and its port does not matter.
+        """
+        namespaces = self._namespaces(netns)
+        found: dict[tuple[str, int], Flow] = {}
+        for i, namespace in enumerate(namespaces):
+            for entry in self._dump(namespace, flow):
+                seen = entry.reply.reverse
+                for further in namespaces[i + 1 :]:
+                    then = self._ask(further, seen)
+                    if then is not None and then.original == seen:
+                        seen = then.reply.reverse
+                if _destination(seen) != _destination(flow):
+                    found.setdefault(_destination(seen), seen)
+            if found:
+                break
+        return list(found.values())
+
     def rest(self) -> None:
         """Let go of other namespaces: a socket would keep the network of an ended container."""
         while self._others:  # its `clear` would not close them
@@ -113,19 +140,34 @@ class Conntrack:
         return (own,) if netns in {0, own} else (netns, own)
 
     def _ask(self, netns: int, flow: Flow) -> Entry | None:
+        entry = next(self._answers(netns, flow, encode), None)
+        self.counts["found"] += entry is not None
+        return entry
+
+    def _dump(self, netns: int, flow: Flow) -> list[Entry]:
+        found: list[Entry] = []
+        for read, entry in enumerate(self._answers(netns, flow, encode_dump), 1):
+            if _fits(entry.original, flow):
+                found.append(entry)
+            if len(found) == MAX_FOUND or read == MAX_READ:
+                self._give_up(netns)  # the rest is no answer to the next question
+                break
+        self.counts["found"] += bool(found)
+        return found
+
+    def _answers(
+        self, netns: int, flow: Flow, encoded: Callable[[Flow, int], bytes]
+    ) -> Iterator[Entry]:
         asked = self._socket(netns)
         if asked is None:
-            return None
+            return
         self.counts["asked"] += 1
         sequence = next(self._sequence) & 0xFFFFFFFF
         try:
-            asked.send(encode(flow, sequence))
-            entry = _answer(asked, sequence)
+            asked.send(encoded(flow, sequence))
+            yield from _entries(asked, sequence)
         except (OSError, MessageError, ValueError) as e:
             self._fail(netns, e)
-            return None
-        self.counts["found"] += entry is not None
-        return entry
 
     def _socket(self, netns: int) -> socket.socket | None:
         """Made when it is first needed; of a namespace that cannot be reached None is kept."""
@@ -188,14 +230,23 @@ def _open() -> socket.socket:
     return opened
 
 
-def _answer(asked: socket.socket, sequence: int) -> Entry | None:
-    for _ in range(MAX_STALE):
+def _entries(asked: socket.socket, sequence: int) -> Iterator[Entry]:
+    """Until the kernel says that there are no more."""
+    stale = 0
+    while stale < MAX_STALE:
         data, (sender, _) = asked.recvfrom(ANSWER_BYTES)
-        if sender == 0:  # the kernel: other programs may write to us too
+        if sender != 0:  # not the kernel: other programs may write to us too
+            stale += 1
+            continue
+        for message in split(data):
             try:
-                return decode(data, sequence)
+                entry = decode(message, sequence)
             except StaleError:
-                continue
+                stale += 1
+                break
+            if entry is None:
+                return
+            yield entry
     raise MessageError("too many answers to other questions")
 
 
@@ -213,6 +264,14 @@ def _reason(e: Exception) -> str:
     if isinstance(e, NamespaceError):
         return "namespace"
     return "unreadable" if isinstance(e, MessageError) else "no_address"
+
+
+def _fits(flow: Flow, wanted: Flow) -> bool:
+    return (
+        flow.protocol == wanted.protocol
+        and _destination(flow) == _destination(wanted)
+        and wanted.source in {"", flow.source}
+    )
 
 
 def _destination(flow: Flow) -> tuple[str, int]:

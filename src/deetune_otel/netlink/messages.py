@@ -2,7 +2,7 @@
 """Messages to and from connection tracking (ctnetlink), as bytes. Pure.
 
 A tuple is looked up in the table that holds both directions of each connection; the answer has
-both. Bytes that make no sense raise MessageError and nothing else.
+both. A dump gives all connections that fit a filter, several messages at a time. Bytes that make no sense raise MessageError and nothing else.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = [
     "StaleError",
     "decode",
     "encode",
+    "encode_dump",
+    "split",
 ]
 
 TCP: Final = 6
@@ -35,16 +37,23 @@ _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _FAMILY: Final = struct.Struct("=BBH")
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _ERROR: Final = struct.Struct("=i")
+_FLAGS: Final = struct.Struct("=I")
 _PORT: Final = struct.Struct(">H")
 
 _NLMSG_ERROR: Final = 2
 _CT_NEW: Final = 1 << 8  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW
 _CT_GET: Final = 1 << 8 | 1
 _REQUEST: Final = 1
+_DUMP: Final = 0x300
+_NLMSG_DONE: Final = 3
 _NESTED: Final = 0x8000
 _TYPE_MASK: Final = 0x3FFF
 
 _TUPLE_ORIG, _TUPLE_REPLY = 1, 2
+_FILTER: Final = 25
+_FILTER_ORIG_FLAGS: Final = 1
+# Which parts of the tuple must be equal (enum ctattr_filter of the kernel's own source).
+_BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1, 2, 8, 32
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _PROTO_NUM, _PROTO_SRC, _PROTO_DST = 1, 2, 3
 _IP: Final = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}  # source, destination
@@ -95,6 +104,28 @@ class RefusedError(MessageError):
 
 def encode(flow: Flow, sequence: int) -> bytes:
     """Ask for the connection that has a packet of this flow. ValueError: no such address."""
+    return _question(flow, sequence, _REQUEST)
+
+
+def encode_dump(flow: Flow, sequence: int) -> bytes:
+    """Ask for all that clients sent to a destination from any port; source "": from anywhere.
+
+    The answer may hold more: before Linux 5.8 all connections; and of IPv6 those to any address,
+    because kernels up to 6.18 at least leave out what is equal (ctnetlink_filter_match_tuple).
+    """
+    parts = _BY_PROTOCOL | _BY_DESTINATION_PORT
+    if ":" in flow.destination:
+        flow = flow._replace(source=flow.source or "::")
+    else:
+        parts |= _BY_DESTINATION | (_BY_SOURCE if flow.source else 0)
+        flow = flow._replace(source=flow.source or "0.0.0.0")  # noqa: S104
+    filter_ = _attribute(
+        _FILTER | _NESTED, _attribute(_FILTER_ORIG_FLAGS, _FLAGS.pack(parts))
+    )
+    return _question(flow, sequence, _REQUEST | _DUMP, filter_)
+
+
+def _question(flow: Flow, sequence: int, flags: int, more: bytes = b"") -> bytes:
     family = socket.AF_INET6 if ":" in flow.source else socket.AF_INET
     try:
         addresses = [
@@ -109,17 +140,28 @@ def encode(flow: Flow, sequence: int) -> bytes:
         + _attribute(_PROTO_SRC, _PORT.pack(flow.source_port))
         + _attribute(_PROTO_DST, _PORT.pack(flow.destination_port))
     )
-    body = _FAMILY.pack(family, 0, 0) + _attribute(
-        _TUPLE_ORIG | _NESTED,
-        _attribute(_TUPLE_IP | _NESTED, ip)
-        + _attribute(_TUPLE_PROTO | _NESTED, protocol),
+    tuple_ = _attribute(_TUPLE_IP | _NESTED, ip) + _attribute(
+        _TUPLE_PROTO | _NESTED, protocol
     )
-    size = _HEADER.size + len(body)
-    return _HEADER.pack(size, _CT_GET, _REQUEST, sequence, 0) + body
+    body = _FAMILY.pack(family, 0, 0) + _attribute(_TUPLE_ORIG | _NESTED, tuple_) + more
+    return _HEADER.pack(_HEADER.size + len(body), _CT_GET, flags, sequence, 0) + body
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """The messages of one datagram."""
+    at = 0
+    while at < len(data):
+        if len(data) - at < _HEADER.size:
+            raise MessageError("shorter than its header")
+        length = _HEADER.unpack_from(data, at)[0]
+        if not _HEADER.size <= length <= len(data) - at:
+            raise MessageError("its length is wrong")
+        yield data[at : at + length]
+        at += length + -length % 4
 
 
 def decode(data: bytes, sequence: int) -> Entry | None:
-    """The entry; None when there is no such connection.
+    """The entry; None when there is no such connection, or at the end of a dump.
 
     Raises RefusedError when the kernel refused, MessageError when this is no answer.
     """
@@ -131,6 +173,8 @@ def decode(data: bytes, sequence: int) -> Entry | None:
     if of != sequence:
         raise StaleError("it answers another question")
     body = data[_HEADER.size : length]
+    if type_ == _NLMSG_DONE:
+        return None
     if type_ == _NLMSG_ERROR:
         if len(body) < _ERROR.size:
             raise MessageError("an error without a number")

@@ -28,8 +28,8 @@ __all__ = ["two_ends"]
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - read, not bound
 
 
-def two_ends(edges: Iterable[OpenEdge]) -> Iterator[tuple[int, int]]:
-    """Client edge and server edge; of other transports' edges the local addresses matter."""
+def two_ends(edges: Iterable[OpenEdge]) -> Iterator[tuple[OpenEdge, OpenEdge]]:
+    """Client and server; of other transports' edges the local addresses matter."""
     local: defaultdict[int, set[str]] = defaultdict(set)
     clients: list[OpenEdge] = []
     servers: defaultdict[int, list[OpenEdge]] = defaultdict(list)
@@ -45,7 +45,7 @@ def two_ends(edges: Iterable[OpenEdge]) -> Iterator[tuple[int, int]]:
             clients.append(one)
     for client in clients:
         for server in _servers(client, servers[client.edge.server_port], local):
-            yield client.edge.id, server.edge.id
+            yield client, server
 
 
 def _servers(
