@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One reading of the kernel's counts: what was added is named and summed, the picture drawn.
+"""One reading of the kernel's counts: what was added is named, summed, and put into the graph.
 
 At the same time owners that ended are let go, with their last values counted, and the span
 limits follow the rates.
@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from deetune_otel.deltas import Deltas
+from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
 from deetune_otel.naming import Named, no_edge
 from deetune_otel.signals.red import OVERFLOW_SERVICE
 from deetune_otel.steering import span_limits
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
     from deetune_otel.departures import Departures
     from deetune_otel.identity.resolver import Resolver
+    from deetune_otel.joining import Joining
     from deetune_otel.kernel import Kernel
     from deetune_otel.model import Edge, Owner, SeriesKey, SeriesValue, Service
     from deetune_otel.naming import Names
     from deetune_otel.reporting import Sums
     from deetune_otel.steering import Steering
-    from deetune_otel.topology.snapshot import Snapshot, SnapshotBuilder
+    from deetune_otel.topology.graph import Graph
 
 __all__ = ["Counting"]
+
+# Idle connections are looked for among all descriptors of all processes: 0.1 µs each.
+IDLE_EVERY_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +47,8 @@ class Counting:
         *,
         names: Names,
         sums: Sums,
-        builder: SnapshotBuilder,
+        graph: Graph,
+        joining: Joining,
         identity: Resolver,
         departures: Departures,
         steering: Steering,
@@ -51,12 +56,17 @@ class Counting:
         self._kernel = kernel
         self._names = names
         self._sums = sums
-        self._builder = builder
+        self._graph = graph
+        self._joining = joining
         self._identity = identity
         self._departures = departures
         self._steering = steering
         self._deltas = Deltas()
+        self._traffic = TrafficDeltas()
+        self._joins = JoinDeltas()
+        self._met: dict[int, Service] = {}  # edges that the graph knows, and as whose
         self._read_at_s = time.monotonic()
+        self._idle_at_s = self._read_at_s  # the kernel has looked when it was opened
 
     @property
     def series(self) -> int:
@@ -68,16 +78,18 @@ class Counting:
         """Series that wait for the name of their operation."""
         return self._deltas.held
 
-    def read(self, *, spans_per_second: int, is_last: bool = False) -> Snapshot:
-        """With `is_last` nothing is held back for a name that is still to come."""
+    def read(self, *, spans_per_second: int, is_last: bool = False) -> int:
+        """When it was, in Unix ns. With `is_last` nothing is held back for a name to come."""
         now_unix_ns, now_s = time.time_ns(), time.monotonic()
+        if now_s - self._idle_at_s >= IDLE_EVERY_S and not is_last:
+            self._idle_at_s = now_s
+            self._kernel.own_idle()
         series = self._kernel.read_series()
+        traffic = self._kernel.read_traffic()
         self._names.refresh()
         edges = {edge.id: edge for edge in self._names.edges()}
-        named: dict[int, Named | None] = {
-            edge_id: self._names.named(edges[edge_id])
-            for edge_id in {key.edge_id for key in series} & edges.keys()
-        }
+        named = {edge_id: self._names.named(edge) for edge_id, edge in edges.items()}
+        self._meet(named)
 
         def is_named(key: SeriesKey) -> bool:
             of = named.get(key.edge_id)
@@ -85,17 +97,32 @@ class Counting:
 
         deltas = self._deltas.take(series, is_named=is_named)
         counts = self._count(deltas, named)
+        for edge_id, carried in self._traffic.take(traffic):
+            if edge_id in named:
+                self._graph.add_traffic(edge_id, carried)
+        for join in self._joins.take(self._names.joins()):
+            if join.client_edge_id in named and join.server_edge_id in named:
+                self._graph.join(*join)
+        self._joining.read()
+        self._graph.end_interval(now_unix_ns)
         self._steer(counts, spans_per_second, now_s - self._read_at_s)
         self._let_go(counts, edges.values(), now_s)
         self._read_at_s = now_s
         with self._sums.lock:
             self._sums.accumulators.end_interval(now_unix_ns)
-        return self._builder.build(now_unix_ns)
+        return now_unix_ns
+
+    def _meet(self, named: Mapping[int, Named]) -> None:
+        """Tell the graph of edges that are new, or whose process is called otherwise by now."""
+        for edge_id, of in named.items():
+            if self._met.get(edge_id) != of.service:
+                self._met[edge_id] = of.service
+                self._graph.meet(of.edge, of.service, netns=of.netns)
 
     def _count(
         self,
         deltas: Iterable[tuple[SeriesKey, SeriesValue]],
-        named: Mapping[int, Named | None],
+        named: Mapping[int, Named],
     ) -> Counter[int]:
         """Exchanges by owner id."""
         counts: Counter[int] = Counter()
@@ -106,9 +133,7 @@ class Counting:
                 )
                 operation = of.operation(key)
                 self._sums.accumulators.add(of.service, of.edge, operation, key, delta)
-                self._builder.add(
-                    of.service, of.edge, operation, key, delta, netns=of.netns
-                )
+                self._graph.add(of.edge.id, operation, key, delta)
                 counts[of.edge.owner_id] += delta.count
         return counts
 
@@ -146,6 +171,10 @@ class Counting:
         self._steering.forget(gone)
         last = self._kernel.forget_owners(gone)
         self._count(self._deltas.take_last(last, named.keys()), named)
+        self._joining.forget(gone)
+        self._graph.forget(named.keys())
+        for edge_id in named:
+            self._met.pop(edge_id, None)
         self._forget_services([owners[id_] for id_ in gone], services)
         _log.debug("forgot %d processes that ended", len(gone))
 
@@ -156,7 +185,7 @@ class Counting:
             for owner in gone:
                 self._identity.forget(owner)
                 self._sums.accumulators.forget(services[owner.id])
-                self._builder.forget(services[owner.id])
+                self._graph.forget_service(services[owner.id])
         gone_ids = {owner.id for owner in gone}
         self._names.keep_routes(
             service for id_, service in services.items() if id_ not in gone_ids

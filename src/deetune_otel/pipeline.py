@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wiring: kernel → names → counts, spans → queues, /metrics, /status, the picture.
+"""The wiring: kernel → names → counts, spans, the service map → queues, /metrics, /status, the page.
 
 Three threads beside the exporters' and the web server's. One polls the ring: it names processes
 while they live and turns kept exchanges into spans. One reads the counts every interval and
-exports them. Whoever asks for a picture or for metrics in between reads anew, if the last reading
+exports them. Whoever asks for a map or for metrics in between reads anew, if the last reading
 is older than half a second.
 """
 
@@ -22,14 +22,23 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.resources import OTELResourceDetector
 
 from deetune_otel import __version__, status
+from deetune_otel.atlas import Atlas, zone_of
 from deetune_otel.counting import Counting
 from deetune_otel.departures import Departures
 from deetune_otel.identity.process import ProcessReader
 from deetune_otel.identity.resolver import Resolver, read_host_id
 from deetune_otel.identity.usage import Usage
 from deetune_otel.kernel import Kernel, KernelSettings, probe
-from deetune_otel.model import BlindBytes, Exchange, OperationSample, Owner, Service
+from deetune_otel.model import (
+    BlindBytes,
+    DnsAnswer,
+    Exchange,
+    OperationSample,
+    Owner,
+    Service,
+)
 from deetune_otel.naming import Names
+from deetune_otel.netlink.namespaces import current
 from deetune_otel.outlets import Outlets
 from deetune_otel.protocols.routes import Routes
 from deetune_otel.reporting import Reporter, Sums
@@ -39,8 +48,10 @@ from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
 from deetune_otel.signals.traces import TraceResolver
 from deetune_otel.steering import Steering
-from deetune_otel.topology.snapshot import SnapshotBuilder
+from deetune_otel.topology.graph import Graph
+from deetune_otel.topology.zones import Zones
 from deetune_otel.tracing import Tracing
+from deetune_otel.web.api import MapSources
 from deetune_otel.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -51,11 +62,11 @@ if TYPE_CHECKING:
     from deetune_otel.config import Config
     from deetune_otel.kernel.records import Record
     from deetune_otel.model import Ledger
-    from deetune_otel.topology.snapshot import Snapshot
+    from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
 
 __all__ = ["Agent"]
 
-# A picture of this age is fresh: who asks again gets the same one.
+# A reading of this age is fresh: who asks again gets the same one.
 FRESH_S: Final = 0.5
 # Idle cost against the age of a span; new processes and operations wake the poll at once.
 POLL_MS: Final = 200
@@ -64,6 +75,8 @@ FLUSH_S: Final = 3.0
 # Above the bound there are spans at this rate alone; below this share of it, all again.
 SHEDDING_SPANS: Final = 1
 RESUME_AT: Final = 0.9
+# Of each service where no backend takes spans: the map shows failed and slow exchanges.
+EXAMPLE_SPANS: Final = 5
 OWN_NAME: Final = "deetune"
 # Programs whose blind bytes are told apart.
 MAX_BLIND: Final = 256
@@ -74,7 +87,7 @@ _log = logging.getLogger(__name__)
 class Agent:
     """From `start` to `stop`; everything else may be called from any thread in between.
 
-    After `stop`, `snapshot` and `ledger` give the last ones.
+    After `stop`, the map and `ledger` are those of the end.
     """
 
     def __init__(
@@ -102,12 +115,13 @@ class Agent:
             stack.callback(self._outlets.close, 0.0)
             self._features = probe()
             self._kernel_settings = _kernel_settings(
-                self._config, with_spans=self._outlets.take_spans
+                self._config, spans_per_second=self._spans_per_second
             )
             self._kernel = Kernel.open(self._kernel_settings)
             stack.callback(self._kernel.close)
             self._wire()
-            self._snapshot = self._counting.read(spans_per_second=0)
+            stack.callback(self._atlas.close)
+            self._time_unix_ns = self._counting.read(spans_per_second=0)
             self._read_at_s = time.monotonic()
             self._web = self._open_web()
             stack.pop_all()
@@ -136,6 +150,7 @@ class Agent:
             self._read_counts(is_last=True)
             self._last_ledger = last_ledger
         self._export()
+        self._atlas.close()
         self._kernel.close()
         self._outlets.close(FLUSH_S)
         _log.info(
@@ -147,13 +162,32 @@ class Agent:
 
     @property
     def url(self) -> str:
-        """Of /metrics and /status; "" where they are not served."""
+        """Of the page, /metrics and /status; "" where they are not served."""
         return self._web.url if self._web else ""
 
-    def snapshot(self) -> Snapshot:
-        """The picture, at most half a second old."""
+    def service_map(self, *, window_s: float, with_pairs: bool = False) -> ServiceMap:
+        """At most half a second old; `with_pairs` tells other agents our connections."""
         self._refresh()
-        return self._snapshot
+        return self._atlas.service_map(
+            window_s=window_s,
+            now_unix_ns=self._time_unix_ns,
+            with_pairs=with_pairs,
+            ledger=self.ledger(),
+            url=self.url,
+        )
+
+    def edge_details(self, edge_id: str, *, window_s: float) -> EdgeDetails | None:
+        """None where the map of this window has no such edge."""
+        self._refresh()
+        return self._atlas.graph.edge_details(
+            edge_id, window_s=window_s, now_unix_ns=self._time_unix_ns
+        )
+
+    def node_details(self, node_id: str, *, window_s: float) -> NodeDetails | None:
+        self._refresh()
+        return self._atlas.graph.node_details(
+            node_id, window_s=window_s, now_unix_ns=self._time_unix_ns
+        )
 
     def ledger(self) -> Ledger:
         """Balances when no traffic flows."""
@@ -244,12 +278,30 @@ class Agent:
             resources=Resources(__version__),
             lock=Lock(),
         )
+        own = _own_service(host_name)
+        graph = Graph(
+            host=host_name,
+            version=__version__,
+            start_unix_ns=self._start_unix_ns,
+            zone=zone_of(config.topology, own.attributes),
+            zones=Zones(config.topology.zones),
+            wall_clock_offset_ns=time.time_ns() - time.monotonic_ns(),
+            own_netns=current(),
+        )
+        self._atlas = Atlas(
+            config.topology,
+            kernel=kernel,
+            names=self._names,
+            graph=graph,
+            interval_s=config.agent.interval_s,
+        )
         self._steering = Steering(kernel)
         self._counting = Counting(
             kernel,
             names=self._names,
             sums=self._sums,
-            builder=SnapshotBuilder(start_unix_ns=self._start_unix_ns),
+            graph=graph,
+            joining=self._atlas.joining,
             identity=self._identity,
             departures=Departures(lambda owner: reader.local_pid(owner) is not None),
             steering=self._steering,
@@ -265,12 +317,15 @@ class Agent:
                 hold_ns=int(config.spans.hold_s * 1e9),
             ),
             sums=self._sums,
+            graph=graph,
+            trace_url=config.web.trace_url or "",
         )
         self._exported, self._scraped = (
             Reporter(
                 self._sums,
                 temporality,
-                own=_own_service(host_name),
+                own=own,
+                edge_totals=graph.edges_total,
                 usage=Usage(reader=reader) if config.resources.enabled else None,
             )
             for temporality in (
@@ -287,7 +342,26 @@ class Agent:
             metrics=self.metrics,
             status=self.status,
             health=self.health,
+            of_map=MapSources(
+                service_map=lambda window_s, with_pairs: self.service_map(
+                    window_s=window_s, with_pairs=with_pairs
+                ),
+                edge_details=lambda id_, window_s: self.edge_details(
+                    id_, window_s=window_s
+                ),
+                node_details=lambda id_, window_s: self.node_details(
+                    id_, window_s=window_s
+                ),
+            ),
         )
+
+    @property
+    def _spans_per_second(self) -> int:
+        """Of each service."""
+        if not self._config.spans.enabled:
+            return 0
+        wanted = self._config.spans.per_second
+        return wanted if self._outlets.take_spans else min(wanted, EXAMPLE_SPANS)
 
     def _guarded(self, name: str, loop: Callable[[], None]) -> None:
         """An unexpected error costs one round, is counted, and is logged once a kind."""
@@ -321,6 +395,8 @@ class Agent:
                     self._steering.adopt(record, self._names.meet(record))
                 case BlindBytes():
                     self._note_blind(record)
+                case DnsAnswer():
+                    self._atlas.joining.learn(record)
         self._tracing.take(exchanges)
 
     def _note_blind(self, record: BlindBytes) -> None:
@@ -347,9 +423,10 @@ class Agent:
                 self._read_counts()
 
     def _read_counts(self, *, is_last: bool = False) -> None:
-        spans = SHEDDING_SPANS if self._shedding else self._config.spans.per_second
-        self._snapshot = self._counting.read(
-            spans_per_second=spans if self._outlets.take_spans else 0, is_last=is_last
+        spans = self._spans_per_second
+        self._time_unix_ns = self._counting.read(
+            spans_per_second=min(spans, SHEDDING_SPANS) if self._shedding else spans,
+            is_last=is_last,
         )
         self._read_at_s = time.monotonic()
 
@@ -370,7 +447,7 @@ class Agent:
             dropped[outlet.signal] = dropped.get(outlet.signal, 0) + lost
         return AgentReading(
             start_unix_ns=self._start_unix_ns,
-            time_unix_ns=self._snapshot.time_unix_ns,
+            time_unix_ns=self._time_unix_ns,
             ledger=self.ledger(),
             dropped=dropped,
             spans=self._tracing.made,
@@ -413,15 +490,17 @@ class Agent:
                 "(otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
             )
         if self._web is not None:
-            _log.info("serving %s (/metrics, /healthz, /status)", self._web.url)
+            _log.info("the service map is at %s/", self._web.url)
 
 
-def _kernel_settings(config: Config, *, with_spans: bool) -> KernelSettings:
+def _kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:
     kernel = config.kernel
     return KernelSettings(
         observe_unix=kernel.observe_unix,
+        observe_udp=kernel.observe_udp,
+        netns=current() if kernel.network_namespaces == "own" else 0,
         slow_ns=int(config.spans.slow_s * 1e9),
-        spans_per_second=config.spans.per_second if with_spans else 0,
+        spans_per_second=spans_per_second,
         operations_per_owner=kernel.operations_per_service,
         max_owners=kernel.max_owners,
         max_edges=kernel.max_edges,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from deetune_otel.identity.usage import Usage
 from deetune_otel.signals import agent, metrics
+from deetune_otel.signals.service_graph import ServiceGraphMetrics
+from deetune_otel.signals.tcp import TcpMetrics
 from deetune_otel.usage_metrics import UsageMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from threading import Lock
 
     from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricsData
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from deetune_otel.signals.exemplars import Exemplars
     from deetune_otel.signals.red import Accumulators
     from deetune_otel.signals.resource import Resources
+    from deetune_otel.topology.model import EdgeTotal
 
 __all__ = ["Reporter", "Sums"]
 
@@ -44,11 +47,14 @@ class Reporter:
         temporality: AggregationTemporality,
         *,
         own: Service,
+        edge_totals: Callable[[], list[EdgeTotal]],
         usage: Usage | None,
     ) -> None:
         self._sums = sums
         self._temporality = temporality
         self._own = own
+        self._edge_totals = edge_totals
+        self._of_edges = (ServiceGraphMetrics(temporality), TcpMetrics(temporality))
         self._usage = usage
         self._usage_metrics = UsageMetrics(temporality)
         self._previous: AgentReading | None = None
@@ -59,6 +65,11 @@ class Reporter:
         """All metrics as of the last reading of the kernel."""
         more = [(self._own, agent.build(reading, self._temporality, self._previous))]
         self._previous = reading
+        totals = self._edge_totals()
+        more += [
+            (self._own, one.build(totals, now_unix_ns=reading.time_unix_ns))
+            for one in self._of_edges
+        ]
         if self._usage is not None:
             more += self._usage_metrics.build(
                 self._usage.read(processes), now_unix_ns=reading.time_unix_ns

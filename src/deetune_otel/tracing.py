@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kept exchanges become spans: named, given their place in a trace, offered as exemplars."""
+"""Kept exchanges become spans: named, given their place in a trace, offered as exemplars.
+
+Those that failed or were slow are shown on the map, too.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
+from deetune_otel.model import KeptBecause
+from deetune_otel.protocols import PROTOCOLS
 from deetune_otel.signals import red, spans
+from deetune_otel.topology.model import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from deetune_otel.model import Exchange
+    from deetune_otel.model import Exchange, Operation, Role
     from deetune_otel.naming import Names
     from deetune_otel.reporting import Sums
-    from deetune_otel.signals.traces import Resolved, TraceResolver
+    from deetune_otel.signals.traces import Resolved, SpanIds, TraceResolver
+    from deetune_otel.topology.graph import Graph
 
 __all__ = ["Tracing"]
 
@@ -30,10 +37,15 @@ class Tracing:
         names: Names,
         resolver: TraceResolver,
         sums: Sums,
+        graph: Graph,
+        trace_url: str = "",
     ) -> None:
+        """`trace_url` has `{trace_id}` in it; "" where a trace cannot be opened."""
         self._names = names
         self._resolver = resolver
         self._sums = sums
+        self._graph = graph
+        self._trace_url = trace_url
         self.made = 0
         self.without_edge = 0  # exchanges of an edge that is not known: no span
 
@@ -87,6 +99,10 @@ class Tracing:
         named = self._names.named(edge)
         operation = named.operation(exchange.key)
         peer = self._names.peer(edge)
+        if exchange.kept is not KeptBecause.HASH:
+            self._graph.add_example(
+                edge.id, self._example(exchange, edge.role, operation, ids, offset_ns)
+            )
         with self._sums.lock:
             self._sums.exemplars.offer(
                 red.identify(named.service, edge, operation, exchange.key),
@@ -105,4 +121,26 @@ class Tracing:
             scope=self._sums.resources.scope,
             wall_clock_offset_ns=offset_ns,
             peer_service=peer,
+        )
+
+    def _example(
+        self,
+        exchange: Exchange,
+        role: Role,
+        operation: Operation,
+        ids: SpanIds,
+        offset_ns: int,
+    ) -> Example:
+        outcome = PROTOCOLS[exchange.key.protocol].outcome(exchange.key, role)
+        trace_id = f"{ids.trace_id:032x}"
+        return Example(
+            trace_id=trace_id,
+            span_id=f"{ids.span_id:016x}",
+            time_unix_ns=exchange.end_ns + offset_ns,
+            duration_s=(exchange.end_ns - exchange.start_ns) / 1e9,
+            operation=operation.name,
+            role=role.value,
+            result=outcome.error_type or "",
+            is_error=outcome.error_type is not None,
+            trace_url=self._trace_url.replace("{trace_id}", trace_id),
         )
