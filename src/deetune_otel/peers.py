@@ -90,7 +90,7 @@ class Peers:
         while not self._stopping.is_set():
             try:
                 answer = client.service_map(
-                    window_s=self._interval_s * WINDOW_INTERVALS, with_connections=True
+                    window_s=self._interval_s * WINDOW_INTERVALS, with_pairs=True
                 )
             except AgentError as e:
                 self._fail(client.url, e)

@@ -84,7 +84,7 @@ def test_what_is_needed_to_merge_is_asked_for() -> None:
         return as_agent(target)
 
     with serving(answer) as url:
-        AgentClient(url).service_map(window_s=30, with_connections=True)
+        AgentClient(url).service_map(window_s=30, with_pairs=True)
         AgentClient(url).service_map(window_s=3600)
     assert asked == ["/api/map?window=30&connections=1", "/api/map?window=3600"]
 

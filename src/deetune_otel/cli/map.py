@@ -156,18 +156,17 @@ def _collected(args: argparse.Namespace) -> ServiceMap:
         if watched.is_own:
             _say(f"watching for {args.watch_s:g} s …")
             time.sleep(args.watch_s)
-        if isinstance(watched.source, AgentClient):
-            return watched.source.service_map(
-                window_s=args.window, with_connections=args.format == "json"
-            )
-        return watched.source.service_map(window_s=args.window)
+        # what another merge needs, in what may be kept
+        return watched.source.service_map(
+            window_s=args.window, with_pairs=args.format == "json"
+        )
 
 
 def _merged(sources: Sequence[str], window_s: float) -> ServiceMap:
     def one(source: str) -> ServiceMap:
         if "://" not in source:
             return _read(Path(source))
-        return AgentClient(source).service_map(window_s=window_s, with_connections=True)
+        return AgentClient(source).service_map(window_s=window_s, with_pairs=True)
 
     with agent_errors_explained(), ThreadPoolExecutor(MAX_ASKED) as pool:
         maps = list(pool.map(one, sources))

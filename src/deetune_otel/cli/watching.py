@@ -38,7 +38,9 @@ OWN_INTERVAL_S: Final = 1.0
 class Source(Protocol):
     """What answers: web.client.AgentClient, or pipeline.Agent."""
 
-    def service_map(self, *, window_s: float) -> ServiceMap: ...
+    def service_map(
+        self, *, window_s: float, with_pairs: bool = False
+    ) -> ServiceMap: ...
 
     def edge_details(self, edge_id: str, *, window_s: float) -> EdgeDetails | None: ...
 

@@ -86,12 +86,10 @@ class AgentClient:
         if not isinstance(status, dict) or "ledger" not in status:
             raise self._not_deetune("/status is not an agent's")
 
-    def service_map(
-        self, *, window_s: float, with_connections: bool = False
-    ) -> ServiceMap:
-        """`with_connections`: with what is needed to merge it with other agents' maps."""
+    def service_map(self, *, window_s: float, with_pairs: bool = False) -> ServiceMap:
+        """`with_pairs`: with what is needed to merge it with other agents' maps."""
         query = {"window": f"{window_s:g}"}
-        if with_connections:
+        if with_pairs:
             query["connections"] = "1"
         return self._read(ServiceMap, self._ask("/api/map", query))
 
