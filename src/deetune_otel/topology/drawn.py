@@ -110,6 +110,11 @@ class Part:
         drawn.last_seen_ns = max(drawn.last_seen_ns, self.drawn.last_seen_ns)
         self.drawn, self.place = drawn, place
 
+    def become_server(self) -> None:
+        """The calls' client is on this host too, and tells them."""
+        self.book.sums.become_server()
+        self.book.operations.clear()  # the client's are shown
+
     def mark_unsure(self) -> None:
         """Its calls were several services'."""
         for group, numbers in self.book.sums.groups().items():

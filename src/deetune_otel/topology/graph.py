@@ -50,7 +50,7 @@ from deetune_otel.topology.sums import (
     NETWORK,
     NO_CALLS,
     NO_TRAFFIC,
-    RETRANSMITS,
+    SERVER_NETWORK,
     UNSURE,
     CallsGroup,
     FailureGroup,
@@ -447,6 +447,8 @@ class Graph:
         else:
             follows = len(split.places) == 1 and place.sureness > part.place.sureness
         if follows:
+            if is_join and end.is_server:
+                part.become_server()
             part.move(self._introduce(end, place), place)
             if len(split.places) > 1:
                 part.mark_unsure()
@@ -834,11 +836,9 @@ def _groups(portion: _Portion) -> list[tuple[Group, str, Numbers]]:
     groups += [
         (FailureGroup(errno), "", [count]) for errno, count in portion.failures.items()
     ]
-    traffic = list(portion.traffic or ())
-    if portion.side is Side.SERVER:  # the client's end tells the rest
-        traffic = [n if i == RETRANSMITS else 0 for i, n in enumerate(traffic)]
-    if any(traffic):
-        groups.append((NETWORK, "", traffic))
+    if portion.traffic is not None and any(portion.traffic):
+        network = SERVER_NETWORK if portion.side is Side.SERVER else NETWORK
+        groups.append((network, "", portion.traffic))
     return groups
 
 

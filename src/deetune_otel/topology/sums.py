@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKETS",
-    "CONNECTS",
     "COUNT",
     "ERRORS",
     "NETWORK",
     "NO_CALLS",
     "NO_TRAFFIC",
-    "RETRANSMITS",
+    "SERVER_NETWORK",
     "UNSURE",
     "CallsGroup",
     "FailureGroup",
@@ -78,13 +77,18 @@ class CallsGroup(NamedTuple):
 class NetworkGroup(NamedTuple):
     """TCP's facts; sent: from client to server."""
 
+    is_server: (
+        bool  # as the server saw them, of connections that its client tells as well
+    )
+
 
 class FailureGroup(NamedTuple):
     errno: str
 
 
 Group: TypeAlias = "CallsGroup | NetworkGroup | FailureGroup"
-NETWORK: Final = NetworkGroup()
+NETWORK: Final = NetworkGroup(is_server=False)
+SERVER_NETWORK: Final = NetworkGroup(is_server=True)
 
 
 def calls_numbers(
@@ -127,8 +131,12 @@ def tally_of(numbers: Numbers) -> Tally:
 
 
 def network_of(groups: Mapping[Group, Numbers], *, active: int) -> Network:
-    """`groups` of an edge; those of calls are left out."""
-    numbers = groups.get(NETWORK) or NO_TRAFFIC
+    """`groups` of an edge; those of calls are left out.
+
+    The client's end tells it all but what the server sent again.
+    """
+    numbers = groups.get(NETWORK, NO_TRAFFIC)
+    at_server = groups.get(SERVER_NETWORK, NO_TRAFFIC)
     return Network(
         active=active,
         connects=numbers[CONNECTS],
@@ -141,7 +149,7 @@ def network_of(groups: Mapping[Group, Numbers], *, active: int) -> Network:
         connect_buckets=tuple(numbers[CONNECT_BUCKETS:RTT_BUCKETS]),
         rtt_sum_s=numbers[2] / 1e9,
         rtt_buckets=tuple(numbers[RTT_BUCKETS:]),
-        retransmits=numbers[RETRANSMITS],
+        retransmits=numbers[RETRANSMITS] + at_server[RETRANSMITS],
         sent_bytes=numbers[4],
         received_bytes=numbers[5],
     )
@@ -189,6 +197,15 @@ class Sums:
         for end in ends:
             self.past.keep(end, self._values)
         self.past.drop(timeline)
+
+    def become_server(self) -> None:
+        """What was a server's alone is of calls that their client tells as well."""
+        for group in list(self._groups):
+            if group == NETWORK:
+                self._groups[SERVER_NETWORK] = self._groups.pop(group)
+            elif isinstance(group, CallsGroup) and group.side is Side.ALONE:
+                server = CallsGroup(Side.SERVER, group.protocol)
+                self._groups[server] = self._groups.pop(group)
 
     def absorb(self, other: Sums) -> None:
         """Take over what another counted, and its past."""
