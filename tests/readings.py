@@ -5,7 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deetune_otel.model import Join, Owner, ProcessKey, SeriesKey, SeriesValue, Traffic
+from deetune_otel.model import (
+    Join,
+    Link,
+    Owner,
+    ProcessKey,
+    SeriesKey,
+    SeriesValue,
+    Traffic,
+)
 from deetune_otel.signals.values import ZERO
 
 if TYPE_CHECKING:
@@ -83,6 +91,9 @@ class Maps:
 
     def read_traffic(self) -> dict[int, Traffic]:
         return dict(self.traffic)
+
+    def read_links(self) -> list[Link]:
+        return []
 
     def own_idle(self) -> None:
         """Every connection here has its owner."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reading becomes sums and a picture, and the two say the same."""
+"""A reading becomes sums and a map, and the two say the same."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from tests.readings import Maps, owner, value
 from deetune_otel import departures
 from deetune_otel.counting import Counting
 from deetune_otel.departures import Departures
+from deetune_otel.joining import Joining
 from deetune_otel.model import (
     OperationSample,
     Owner,
@@ -29,7 +31,9 @@ from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
 from deetune_otel.steering import Steering
-from deetune_otel.topology.snapshot import Snapshot, SnapshotBuilder
+from deetune_otel.topology.addresses import AddressBook
+from deetune_otel.topology.graph import Graph
+from deetune_otel.topology.model import NodeDetails
 
 
 class Identity:
@@ -56,18 +60,24 @@ class World:
             resources=Resources("1"),
             lock=threading.Lock(),
         )
+        self.graph = Graph(start_unix_ns=time.time_ns(), host="host", version="1")
         self.counting = Counting(
             cast("Any", self.maps),
             names=self.names,
             sums=self.sums,
-            builder=SnapshotBuilder(start_unix_ns=0),
+            graph=self.graph,
+            joining=Joining(kernel=self.maps, graph=self.graph, book=AddressBook()),
             identity=cast("Any", identity),
             departures=Departures(lambda _: self.alive),
             steering=Steering(self.maps),
         )
 
-    def read(self, *, is_last: bool = False) -> Snapshot:
-        return self.counting.read(spans_per_second=100, is_last=is_last)
+    def read(self, *, is_last: bool = False) -> NodeDetails | None:
+        """The shop on the map."""
+        now_unix_ns = self.counting.read(spans_per_second=100, is_last=is_last)
+        return self.graph.node_details(
+            "service:/shop", window_s=3600, now_unix_ns=now_unix_ns
+        )
 
     def counted(self) -> dict[str, int]:
         """By service, as /metrics would have it."""
@@ -88,19 +98,20 @@ def server() -> World:
     return world
 
 
-def operations(snapshot: Snapshot) -> dict[str, int]:
-    [service] = snapshot.services
-    return {one.name: one.total.count for one in service.operations}
+def operations(shop: NodeDetails | None) -> dict[str, int]:
+    assert shop is not None
+    return {one.name: one.calls.count for one in shop.operations}
 
 
-def test_sums_and_picture_say_the_same() -> None:
+def test_sums_and_map_say_the_same() -> None:
     world = server()
     world.read()
     world.learn()
     world.maps.series = {key(): value(3), key(outcome=500): value(2)}
-    snapshot = world.read()
-    assert operations(snapshot) == {"GET /a": 5}
-    assert snapshot.services[0].now.errors == 2
+    shop = world.read()
+    assert shop is not None
+    assert operations(shop) == {"GET /a": 5}
+    assert [served.calls.errors for served in shop.node.served] == [2]
     assert world.counted() == {"shop": 5}
     assert world.counting.series == 2
 
@@ -108,7 +119,7 @@ def test_sums_and_picture_say_the_same() -> None:
 def test_counts_wait_once_for_a_late_name() -> None:
     world = server()
     world.maps.series = {key(): value(3)}
-    assert world.read().services == ()
+    assert operations(world.read()) == {}
     assert world.counting.unnamed == 1
     world.learn()
     assert operations(world.read()) == {"GET /a": 3}
@@ -160,11 +171,13 @@ def test_who_ended_is_let_go_and_leaves_its_counts(
     world.alive = False
     # Not yet named when its process is let go: counted all the same.
     world.maps.series = {key(signature=0): value(3), key(): value(2)}
-    snapshot = world.read()
+    world.read()
     assert world.maps.owners == {}
     assert world.maps.series == {}
     assert world.names.owners() == []
     assert world.counting.series == 0
-    assert operations(snapshot) == {"HTTP": 5}
-    assert snapshot.services[0].instances == 0
+    shop = world.read()
+    assert shop is not None
+    assert operations(shop) == {"HTTP": 5}
+    assert shop.node.instances == ()
     assert world.counted() == {"shop": 5}

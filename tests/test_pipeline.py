@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole agent on this kernel, in this process: real programs in, OTLP and pictures out."""
+"""The whole agent on this kernel, in this process: real programs in, OTLP and maps out."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from deetune_otel.config.schema import (
     SpanSettings,
     WebSettings,
 )
-from deetune_otel.model import Role
 from deetune_otel.pipeline import Agent
 from deetune_otel.web.server import WebServerError
 
 if TYPE_CHECKING:
-    from deetune_otel.topology.snapshot import EdgeView, ServiceView
+    from deetune_otel.topology.model import Edge, NodeDetails
 
 pytestmark = pytest.mark.kernel
 
@@ -47,13 +46,15 @@ def running(**sections: Any) -> Iterator[Agent]:
         agent.stop()
 
 
-def service(agent: Agent, name: str) -> ServiceView | None:
-    return next((one for one in agent.snapshot().services if one.name == name), None)
+def service(agent: Agent, name: str) -> NodeDetails | None:
+    return agent.node_details(f"service:/{name}", window_s=3600)
 
 
-def edge(agent: Agent, client: str, server: str) -> EdgeView | None:
-    edges = agent.snapshot().edges
-    return next((e for e in edges if (e.client, e.server) == (client, server)), None)
+def edge(agent: Agent, client: str, server: str) -> Edge | None:
+    """Between two services."""
+    id_ = f"service:/{client}→service:/{server}"
+    edges = agent.service_map(window_s=3600).edges
+    return next((edge for edge in edges if edge.id == id_), None)
 
 
 def at_rest(agent: Agent) -> None:
@@ -81,8 +82,8 @@ def test_counts_at_both_ends_are_the_programs_own(tmp_path: Path) -> None:
 
         def counts() -> tuple[int, int]:
             return (
-                _count(agent, "wrk", Role.CLIENT, "GET /both-ends"),
-                _count(agent, "nginx", Role.SERVER, "GET /both-ends"),
+                _called(agent, "wrk", "nginx", "GET /both-ends"),
+                _served(agent, "nginx", "GET /both-ends"),
             )
 
         wait_until(lambda: min(counts()) >= answered, f"{answered} at both ends")
@@ -90,13 +91,17 @@ def test_counts_at_both_ends_are_the_programs_own(tmp_path: Path) -> None:
         at_rest(agent)
 
 
-def _count(agent: Agent, name: str, role: Role, operation: str) -> int:
+def _called(agent: Agent, client: str, server: str, operation: str) -> int:
+    id_ = f"service:/{client}→service:/{server}"
+    found = agent.edge_details(id_, window_s=3600)
+    operations = found.operations if found else ()
+    return sum(one.calls.count for one in operations if one.name == operation)
+
+
+def _served(agent: Agent, name: str, operation: str) -> int:
     found = service(agent, name)
-    return sum(
-        one.total.count
-        for one in (found.operations if found else ())
-        if (one.role, one.name) == (role, operation)
-    )
+    operations = found.operations if found else ()
+    return sum(one.calls.count for one in operations if one.name == operation)
 
 
 def test_a_call_tree_is_one_trace(tmp_path: Path) -> None:
@@ -183,14 +188,14 @@ def test_a_process_that_ended_leaves_its_counts(tmp_path: Path) -> None:
         wait_until(lambda: not _knows(agent, pid), "it is forgotten", timeout_s=20)
         found = edge(agent, "visitor", "nginx")
         assert found is not None
-        assert found.total.count == 3
+        assert [calls.total for calls in found.calls] == [3]
         seen = service(agent, "visitor")
         assert seen is not None
-        assert seen.instances == 0
+        assert seen.node.instances == ()
 
 
 def _knows(agent: Agent, pid: int) -> bool:
-    agent.snapshot()
+    agent.service_map(window_s=60)
     return any(owner.local_pid == pid for owner in agent._names.owners())
 
 

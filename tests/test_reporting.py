@@ -11,18 +11,34 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, NumberDataP
 from tests.factories import edge, key
 from tests.readings import value
 
-from deetune_otel.model import Ledger, LedgerLine, Operation, Service
+from deetune_otel.model import Ledger, LedgerLine, Operation, Service, Transport
 from deetune_otel.reporting import Reporter, Sums
 from deetune_otel.signals.agent import AgentReading
 from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
+from deetune_otel.topology.model import EdgeTotal, Ends, Network, NodeKind
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
 
 OWN, SHOP = Service(name="deetune"), Service(name="shop")
 NOTHING = LedgerLine(0, 0)
+
+
+EDGE = EdgeTotal(
+    id="a→b",
+    client="a",
+    client_namespace="",
+    client_kind=NodeKind.SERVICE,
+    server="b",
+    server_namespace="",
+    server_kind=NodeKind.SERVICE,
+    ends=Ends.BOTH,
+    transports=(Transport.TCP,),
+    start_unix_ns=1,
+    network=Network(active=3),
+)
 
 
 def reading(spans: int, time_unix_ns: int) -> AgentReading:
@@ -62,7 +78,7 @@ def test_two_readers_do_not_take_from_each_other() -> None:
         lock=threading.Lock(),
     )
     cumulative, delta = (
-        Reporter(sums, temporality, own=OWN, usage=None)
+        Reporter(sums, temporality, own=OWN, edge_totals=lambda: [EDGE], usage=None)
         for temporality in (
             AggregationTemporality.CUMULATIVE,
             AggregationTemporality.DELTA,
@@ -77,5 +93,6 @@ def test_two_readers_do_not_take_from_each_other() -> None:
             seen.append(
                 points(data, "shop", name)
                 + points(data, "deetune", "deetune.agent.spans")
+                + points(data, "deetune", "deetune.tcp.connections.active")
             )
-    assert seen == [[3, 10], [3, 10], [7, 20], [4, 10]]
+    assert seen == [[3, 10, 3], [3, 10, 3], [7, 20, 3], [4, 10, 3]]

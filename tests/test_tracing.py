@@ -6,10 +6,10 @@ from __future__ import annotations
 import threading
 import time
 
-from tests.factories import edge, exchange
-from tests.readings import Maps, owner
+from tests.factories import edge, exchange, key
+from tests.readings import Maps, owner, value
 
-from deetune_otel.model import Role, Service
+from deetune_otel.model import KeptBecause, Operation, Role, Service
 from deetune_otel.naming import Names
 from deetune_otel.protocols.routes import Routes
 from deetune_otel.reporting import Sums
@@ -18,6 +18,7 @@ from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
 from deetune_otel.signals.traces import TraceResolver
+from deetune_otel.topology.graph import Graph
 from deetune_otel.tracing import Tracing
 
 HEAD = b"GET /users/17 HTTP/1.1\r\n"
@@ -37,10 +38,13 @@ class World:
             resources=Resources("1"),
             lock=threading.Lock(),
         )
+        self.graph = Graph(start_unix_ns=time.time_ns(), host="host", version="1")
         self.tracing = Tracing(
             names=self.names,
             resolver=TraceResolver(is_local=lambda _: False, hold_ns=hold_ns),
             sums=self.sums,
+            graph=self.graph,
+            trace_url="http://traces/{trace_id}",
         )
 
 
@@ -86,3 +90,31 @@ def test_an_edge_that_nobody_knows_is_counted() -> None:
     world.tracing.take([exchange(), exchange(edge_id=5)])
     assert world.tracing.release() == []
     assert world.tracing.without_edge == 2
+
+
+def test_what_failed_is_shown_on_the_map_with_its_trace() -> None:
+    world = World()
+    world.maps.add(owner(1, comm="shop"), edge())
+    world.graph.meet(edge(), Service(name="shop"), netns=1)
+    failed = exchange(request_head=HEAD, key=key(outcome=500), kept=KeptBecause.ERROR)
+    world.tracing.take([failed, exchange(request_head=HEAD)])
+    spans = world.tracing.release()
+    world.graph.add(1, Operation(name="GET"), key(), value(1))
+    now_unix_ns = time.time_ns()
+    world.graph.end_interval(now_unix_ns)
+    [edge_id] = [
+        one.id
+        for one in world.graph.service_map(window_s=60, now_unix_ns=now_unix_ns).edges
+    ]
+    details = world.graph.edge_details(edge_id, window_s=60, now_unix_ns=now_unix_ns)
+    assert details is not None
+    [example] = details.examples
+    assert (example.operation, example.result, example.is_error) == (
+        "GET /users/{id}",
+        "500",
+        True,
+    )
+    trace_ids = {f"{span.context.trace_id:032x}" for span in spans if span.context}
+    assert len(spans) == 2
+    assert example.trace_id in trace_ids
+    assert example.trace_url == f"http://traces/{example.trace_id}"
