@@ -23,7 +23,7 @@ from deetune_otel.topology.datagrams import two_ends
 from deetune_otel.topology.far import Far
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from deetune_otel.model import DnsAnswer, Edge, Link, Pair, Service
     from deetune_otel.topology.addresses import AddressBook, Named
@@ -84,6 +84,7 @@ class _Peers(Shape):
 class Joining:
     """`learn` from any thread; the rest from one at a time.
 
+    `addresses_of` gives those of a network namespace: which datagrams stay on this host.
     `counts`: `named`, `translated` and `peers` are answers given to the graph by what they came
     from; `postponed` are questions left for the next reading, `dropped` are DNS answers.
     """
@@ -96,6 +97,7 @@ class Joining:
         book: AddressBook,
         conntrack: _Conntrack | None = None,
         peers: _Peers | None = None,
+        addresses_of: Callable[[int], Collection[str]] | None = None,
         max_questions: int = MAX_QUESTIONS,
     ) -> None:
         self._kernel = kernel
@@ -103,6 +105,7 @@ class Joining:
         self._book = book
         self._conntrack = conntrack
         self._peers = peers
+        self._addresses_of = addresses_of or _no_addresses
         self._max_questions = max_questions
         self._waiting: deque[DnsAnswer] = deque(maxlen=MAX_WAITING)
         self._pairs: dict[int, tuple[Pair, ...]] = {}
@@ -188,7 +191,7 @@ class Joining:
     def _join_ends(self, edges: Iterable[OpenEdge]) -> set[OpenEdge]:
         """The client edges whose other end is here."""
         joined = set()
-        for client, server in two_ends(edges):
+        for client, server in two_ends(edges, addresses_of=self._addresses_of):
             ends = (client.edge.id, server.edge.id)
             if ends not in self._joined:
                 self._graph.join(*ends, 1)
@@ -295,6 +298,10 @@ class Joining:
             if named is not None:
                 return named
         return None
+
+
+def _no_addresses(_: int) -> Collection[str]:
+    return ()
 
 
 def _samples(links: Iterable[Link]) -> dict[int, list[Link]]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
+from types import MappingProxyType
 
 import pytest
 from tests.factories import edge
@@ -13,6 +15,8 @@ from deetune_otel.topology.datagrams import two_ends
 from deetune_otel.topology.far import OpenEdge
 
 HERE, THERE, ELSEWHERE = 1, 2, 3
+
+NOTHING: Mapping[int, frozenset[str]] = MappingProxyType({})
 
 _ids = count(1)
 
@@ -47,8 +51,11 @@ def tcp(local: str, *, netns: int) -> OpenEdge:
     return OpenEdge(edge(id=next(_ids), local_address=local), netns, is_known=False)
 
 
-def found(*edges: OpenEdge) -> list[tuple[int, int]]:
-    return [(one.edge.id, other.edge.id) for one, other in two_ends(edges)]
+def found(
+    *edges: OpenEdge, addresses: Mapping[int, frozenset[str]] = NOTHING
+) -> list[tuple[int, int]]:
+    ends = two_ends(edges, addresses_of=lambda netns: addresses.get(netns, frozenset()))
+    return [(one.edge.id, other.edge.id) for one, other in ends]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,15 @@ def test_a_server_in_another_namespace() -> None:
     assert found(one, on_all) == []
     address = tcp("172.17.0.2", netns=THERE)
     assert found(one, on_all, address) == [(one.edge.id, on_all.edge.id)]
+
+
+def test_addresses_that_no_edge_shows() -> None:
+    one = client("172.17.0.2", "172.17.0.1")
+    other = server("", "0.0.0.0", netns=THERE)
+    there = {THERE: frozenset({"127.0.0.1", "172.17.0.2"})}
+    assert found(one, other, addresses=there) == [(one.edge.id, other.edge.id)]
+    both = {**there, HERE: frozenset({"172.17.0.2"})}
+    assert found(one, other, addresses=both) == [], "it is the client's own"
 
 
 def test_an_address_that_two_namespaces_have_says_nothing() -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from deetune_otel.model import Role, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from deetune_otel.topology.far import OpenEdge
 
@@ -28,8 +29,13 @@ __all__ = ["two_ends"]
 _ANY: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - read, not bound
 
 
-def two_ends(edges: Iterable[OpenEdge]) -> Iterator[tuple[OpenEdge, OpenEdge]]:
-    """Client and server; of other transports' edges the local addresses matter."""
+def two_ends(
+    edges: Iterable[OpenEdge], *, addresses_of: Callable[[int], Collection[str]]
+) -> Iterator[tuple[OpenEdge, OpenEdge]]:
+    """Client and server; of other transports' edges the local addresses matter.
+
+    `addresses_of` gives the addresses of a namespace, as far as they can be read.
+    """
     local: defaultdict[int, set[str]] = defaultdict(set)
     clients: list[OpenEdge] = []
     servers: defaultdict[int, list[OpenEdge]] = defaultdict(list)
@@ -43,6 +49,8 @@ def two_ends(edges: Iterable[OpenEdge]) -> Iterator[tuple[OpenEdge, OpenEdge]]:
             servers[edge.server_port].append(one)
         elif edge.role is Role.CLIENT and edge.peer_address:
             clients.append(one)
+    for netns in {one.netns for one in (*clients, *chain(*servers.values()))}:
+        local[netns].update(addresses_of(netns))
     for client in clients:
         for server in _servers(client, servers[client.edge.server_port], local):
             yield client, server
