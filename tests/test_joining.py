@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.factories import edge
 
-from deetune_otel.joining import MAX_SEARCHES, SAMPLE, SEARCHES, Joining
+from deetune_otel.joining import MAX_QUESTIONS, MAX_SEARCHES, SAMPLE, SEARCHES, Joining
 from deetune_otel.model import (
     DnsAnswer,
     Edge,
@@ -90,14 +90,19 @@ class World:
         return pair
 
 
-def joining(world: World, book: AddressBook | None = None, **changes: int) -> Joining:
+def joining(
+    world: World,
+    book: AddressBook | None = None,
+    *,
+    max_questions: int = MAX_QUESTIONS,
+) -> Joining:
     return Joining(
         kernel=world,
         graph=world,
         book=book or AddressBook(),
         conntrack=world,
         peers=world,
-        **changes,
+        max_questions=max_questions,
     )
 
 
