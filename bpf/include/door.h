@@ -134,6 +134,17 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct t
 	return dt_walk_chunk(c, f, s, is_request);
 }
 
+/* Nobody has spoken on this connection yet: it is whose descriptor it is. */
+static __always_inline void dt_own_idle(struct dt_conn *c, struct sock *sk, struct task_struct *t)
+{
+	if (c->edge || c->role == DT_ROLE_UNKNOWN || t->flags & DT_PF_KTHREAD ||
+	    (__u32)t->tgid == dt_own_tgid)
+		return;
+	dt_find_edge(c, sk, t);
+}
+
+/* A connection that ends: a response without a length is whole; who reads that of one that never
+ * spoke owns it. */
 static __always_inline int dt_end_of_stream(struct sock *sk)
 {
 	__u32 direction = 0;
@@ -144,8 +155,10 @@ static __always_inline int dt_end_of_stream(struct sock *sk)
 	if (!dt_is_tcp(sk) || !(sk->sk_shutdown & DT_RCV_SHUTDOWN))
 		return 0;
 	c = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (!c || c->role != DT_ROLE_CLIENT || c->response.phase != DT_PHASE_UNTIL_CLOSE ||
-	    c->flags & DT_CONN_IGNORED)
+	if (!c || c->flags & DT_CONN_IGNORED)
+		return 0;
+	dt_own_idle(c, sk, bpf_get_current_task_btf());
+	if (c->role != DT_ROLE_CLIENT || c->response.phase != DT_PHASE_UNTIL_CLOSE)
 		return 0;
 	f = bpf_sk_storage_get(&flights, sk, 0, 0);
 	s = bpf_map_lookup_elem(&scratch, &direction);

@@ -39,14 +39,6 @@ int dt_iter_listeners(struct bpf_iter__task_file *ctx)
 /* How often dt_iter_sockets began. */
 static __u32 dt_visits;
 
-/* Nobody has spoken on this connection yet: it is whose descriptor it is. */
-static __always_inline void dt_own_idle(struct dt_conn *c, struct sock *sk, struct task_struct *t)
-{
-	if (c->edge || c->flags & DT_CONN_IGNORED || c->role == DT_ROLE_UNKNOWN)
-		return;
-	dt_find_edge(c, sk, t);
-}
-
 /* After the doors: connections that were there before. From then on every now and again, for those
  * that are idle since they began. */
 SEC("iter/task_file")
@@ -76,11 +68,12 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 			return 0;
 		if (!(c->flags & DT_CONN_ESTABLISHED))
 			dt_established(c, sk);
-		dt_own_idle(c, sk, task);
+		if (!(c->flags & DT_CONN_IGNORED))
+			dt_own_idle(c, sk, task);
 	} else if (dt_observe_unix && dt_is_unix(sk) &&
 		   sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
 		c = dt_unix_conn(sk, flags);
-		if (c)
+		if (c && !(c->flags & DT_CONN_IGNORED))
 			dt_own_idle(c, sk, task);
 	} else if (dt_observe_udp && dt_is_udp(sk) && flags) {
 		dt_visit_udp(sk);
