@@ -4,7 +4,7 @@
 import { Camera } from "./camera.js";
 import { by } from "./dom.js";
 import { colours, Drawing } from "./drawing.js";
-import { curves, distanceTo } from "./geometry.js";
+import { curves, distanceTo, pointOn } from "./geometry.js";
 import { Layout, NODE_HEIGHT, NODE_WIDTH } from "./layout.js";
 
 const REACH_PX = 8; // how near an edge a pointer has to be
@@ -27,6 +27,7 @@ export class MapView {
   constructor({ onSelect, onSay }) {
     this.#on = { onSelect, onSay };
     this.drawing = new Drawing(this.#canvas);
+    this.#canvas.whereIs = (id) => this.#whereIs(id); // nothing else can tell what is where in a picture
     this.layout = new Layout(() => this.#placed());
     this.camera = new Camera(this.#canvas, {
       onChange: () => this.#drawSoon(),
@@ -48,6 +49,7 @@ export class MapView {
     this.#seen = seen;
     this.layout.isTouched ||= this.camera.isMoved || Boolean(this.#selected);
     this.layout.follow(graph);
+    this.#canvas.setAttribute("aria-label", `Service map: ${seen.nodes.size} nodes, ${seen.edges.size} edges`);
     this.#trace();
     if (isFirst) this.fit({ glides: false });
   }
@@ -82,11 +84,12 @@ export class MapView {
     if (box) requestAnimationFrame(() => this.camera.reveal(box));
   }
 
-  /** For the tests and for whoever is curious: where a node or the middle of an edge is, in px of the canvas. */
-  whereIs(id) {
-    const place = this.layout.places.get(id);
-    if (place) return [place.x * this.camera.zoom + this.camera.x, place.y * this.camera.zoom + this.camera.y];
-    return null;
+  /** Where a node or the middle of an edge is, in px of the canvas; null where it is not shown. */
+  #whereIs(id) {
+    const place = this.#seen.nodes.has(id) ? this.layout.places.get(id) : null;
+    const shape = this.#curves.get(id);
+    const at = place ? [place.x, place.y] : shape ? pointOn(shape.points, 0.5) : null;
+    return at && [at[0] * this.camera.zoom + this.camera.x, at[1] * this.camera.zoom + this.camera.y];
   }
 
   #placed() {
@@ -132,6 +135,7 @@ export class MapView {
     requestAnimationFrame(() => {
       this.#isDue = false;
       if (!this.#graph || !this.#canvas.clientWidth) return;
+      this.#canvas.dataset.placed = this.layout.places.size;
       this.drawing.draw({
         camera: this.camera,
         graph: this.#graph,
