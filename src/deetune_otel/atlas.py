@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deetune_otel.joining import Joining
+from deetune_otel.netlink.addresses import NamespaceAddresses
 from deetune_otel.netlink.conntrack import Conntrack
 from deetune_otel.peers import Peers
 from deetune_otel.topology.addresses import AddressBook
@@ -53,6 +54,7 @@ class Atlas:
             book=AddressBook(settings.names),
             conntrack=self._conntrack,
             peers=self._peers,
+            addresses_of=NamespaceAddresses(self._pids_in).of,
         )
         self._peers.start()
 
