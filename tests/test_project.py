@@ -29,6 +29,8 @@ WITHOUT_TEST: Final = {
     "cli/errors.py",  # exceptions without behaviour
     "kernel/errors.py",
     "protocols/contract.py",  # a Protocol
+    "topology/far.py",  # values without behaviour
+    "topology/model.py",
 }
 
 # Parts that only mean something together: the test of the whole is theirs.
@@ -40,6 +42,8 @@ TESTED_WITH: Final = {
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",
     "kernel/libbpf.py": "kernel/test_features.py",
+    "topology/drawing.py": "topology/test_graph.py",
+    "topology/drawn.py": "topology/test_graph.py",
 }
 
 

@@ -18,7 +18,7 @@ def calls(draw: st.DrawFn) -> list[int]:
     """As the kernel counts a series: all of one outcome."""
     buckets = draw(st.lists(COUNTS, min_size=15, max_size=15))
     count = sum(buckets)
-    others = draw(st.lists(st.integers(0, 10**15), min_size=3, max_size=3))
+    others = draw(st.lists(st.integers(0, 10**18), min_size=3, max_size=3))
     return [count, draw(st.sampled_from([0, count])), *others, 0, *buckets]
 
 

@@ -40,6 +40,8 @@ __all__ = ["CallKey", "Joined", "KernelEnd", "Split", "overflow_end", "split"]
 # Answers hold as long as the newest, and so many readings less: connections to two backends are
 # not asked about at the same moment; a server that moved away is forgotten in a minute.
 ANSWER_READINGS: Final = 6
+# Of one edge: behind a virtual address are as many backends, behind a router as many clients.
+MAX_ANSWERS: Final = 64
 # Without TCP's counts: a join comes at most this late.
 JOIN_READINGS: Final = 2
 
@@ -138,7 +140,10 @@ class KernelEnd:
             have.service is None,
             not have.name,
         )
+        self.answers.pop(key, None)  # the newest stands last
         self.answers[key] = (have if says_less else far, reading)
+        while len(self.answers) > MAX_ANSWERS:
+            del self.answers[next(iter(self.answers))]
 
     def valid_answers(self) -> list[Far]:
         newest = max((reading for _, reading in self.answers.values()), default=0)

@@ -35,7 +35,7 @@ class Far:
 
 
 class OpenEdge(NamedTuple):
-    """An edge of which no connection was joined by the kernel yet."""
+    """An edge of which the kernel joined no connection yet, or surely not all."""
 
     edge: Edge
     netns: int

@@ -187,7 +187,9 @@ class AgentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMap:
-    """`window_s` is what was asked for, or less when the agent is younger."""
+    """`window_s` is the time that the counts are of, for rates: what was asked for to the nearest
+    step (10 s, beyond 15 minutes 60 s), or less when the agent is younger.
+    """
 
     agents: tuple[AgentView, ...]
     start_unix_ns: int

@@ -21,6 +21,8 @@ def apportioned(amount: int, shares: Sequence[float]) -> list[int]:
         return [amount, *(0 for _ in shares[1:])]
     exact = [amount * share / whole for share in shares]
     parts = [int(one) for one in exact]
+    # beyond 2^53 a quotient is rounded, up too
+    parts[parts.index(max(parts))] -= max(0, sum(parts) - amount)
     by_remainder = sorted(
         range(len(shares)), key=lambda i: exact[i] - parts[i], reverse=True
     )
