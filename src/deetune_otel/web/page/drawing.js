@@ -30,6 +30,8 @@ export class Drawing {
   #pen;
   #canvas;
   #texts = new Map(); // elided names by font and text
+  #drawnAt = null; // the camera of the last whole drawing
+  #copy = null; // of the last whole drawing, while it is being moved
 
   constructor(canvas) {
     this.#canvas = canvas;
@@ -46,6 +48,8 @@ export class Drawing {
       this.#canvas.height = Math.round(height * ratio);
     }
     const { x, y, zoom } = scene.camera;
+    this.#drawnAt = { x, y, zoom };
+    this.#copy = null;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.fillStyle = scene.palette.ground;
     pen.fillRect(0, 0, width, height);
@@ -55,6 +59,27 @@ export class Drawing {
     this.#nodes(scene, view);
     if (zoom >= LABELS_FROM) this.#labels(scene, view);
     pen.globalAlpha = 1;
+  }
+
+  /** Moves the last whole drawing to where the camera is now; false where there is none of this size. */
+  shift(camera, palette) {
+    const { width, height } = this.#canvas;
+    const ratio = Math.min(2, devicePixelRatio);
+    if (!this.#drawnAt || width !== Math.round(this.#canvas.clientWidth * ratio)) return false;
+    if (!this.#copy) {
+      this.#copy = new OffscreenCanvas(width, height);
+      this.#copy.getContext("2d").drawImage(this.#canvas, 0, 0);
+    }
+    const scale = camera.zoom / this.#drawnAt.zoom;
+    const pen = this.#pen;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.globalAlpha = 1;
+    pen.fillStyle = palette.ground;
+    pen.fillRect(0, 0, width, height);
+    const left = (camera.x - this.#drawnAt.x * scale) * ratio;
+    const top = (camera.y - this.#drawnAt.y * scale) * ratio;
+    pen.drawImage(this.#copy, left, top, width * scale, height * scale);
+    return true;
   }
 
   #strength(scene, id) {

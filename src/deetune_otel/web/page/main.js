@@ -117,7 +117,7 @@ function showSelected() {
 async function askDetails() {
   const { node, edge, window } = state.now;
   const id = node || edge;
-  if (!id) return;
+  if (!graph?.nodes.has(id) && !graph?.edges.has(id)) return; // the agent would not know it either
   try {
     const found = await (node ? nodeDetails(id, window) : edgeDetails(id, window));
     if (id !== (state.now.node || state.now.edge)) return;

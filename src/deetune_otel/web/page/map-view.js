@@ -7,6 +7,9 @@ import { colours, Drawing } from "./drawing.js";
 import { curves, distanceTo, pointOn } from "./geometry.js";
 import { Layout, NODE_HEIGHT, NODE_WIDTH } from "./layout.js";
 
+// More than this is not drawn in every frame of a movement: the picture is moved, and drawn anew when it rests.
+const HEAVY = 350; // nodes and edges
+const REST_MS = 140;
 const REACH_PX = 8; // how near an edge a pointer has to be
 const NOTHING = { nodes: new Set(), edges: new Set(), found: new Set(), foundEdges: new Set() };
 
@@ -21,6 +24,8 @@ export class MapView {
   #curves = new Map();
   #palette = colours();
   #isDue = false;
+  #resting = null;
+  #isMoving = false;
   #on;
 
   /** `onSelect({ node } | { edge } | {})`, `onSay(node id)`. */
@@ -30,7 +35,7 @@ export class MapView {
     this.#canvas.whereIs = (id) => this.#whereIs(id); // nothing else can tell what is where in a picture
     this.layout = new Layout(() => this.#placed());
     this.camera = new Camera(this.#canvas, {
-      onChange: () => this.#drawSoon(),
+      onChange: () => this.#moved(),
       onPick: (px, py) => this.#pick(px, py),
       onHover: (at) => this.#hover(at),
       nodeAt: (px, py) => this.#nodeAt(...this.camera.toMap(px, py)),
@@ -129,6 +134,18 @@ export class MapView {
     ];
   }
 
+  #moved() {
+    if (this.#seen.nodes.size + this.#seen.edges.size > HEAVY) {
+      this.#isMoving = true;
+      clearTimeout(this.#resting);
+      this.#resting = setTimeout(() => {
+        this.#isMoving = false;
+        this.#drawSoon();
+      }, REST_MS);
+    }
+    this.#drawSoon();
+  }
+
   #drawSoon() {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -136,6 +153,7 @@ export class MapView {
       this.#isDue = false;
       if (!this.#graph || !this.#canvas.clientWidth) return;
       this.#canvas.dataset.placed = this.layout.places.size;
+      if (this.#isMoving && this.drawing.shift(this.camera, this.#palette)) return;
       this.drawing.draw({
         camera: this.camera,
         graph: this.#graph,
