@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.browser.maps import shop
 from tests.export.makers import buckets, counter, exemplar, histogram, number, reading
 from tests.export.parsers import parse_openmetrics, parse_text
 from tests.process import wait_until
@@ -20,6 +21,7 @@ from tests.web.asking import Answer
 
 from deetune_otel.config.schema import WebSettings
 from deetune_otel.web import server as server_module
+from deetune_otel.web.api import MapSources
 from deetune_otel.web.server import WebServer, WebServerError
 
 if TYPE_CHECKING:
@@ -67,6 +69,11 @@ def serve(agent: Agent, host: str = "127.0.0.1", port: int = 0) -> WebServer:
         metrics=agent.metrics,
         status=agent.status,
         health=agent.health,
+        of_map=MapSources(
+            service_map=lambda window_s, _: shop(window_s),
+            edge_details=lambda _id, _window_s: None,
+            node_details=lambda _id, _window_s: None,
+        ),
     )
 
 

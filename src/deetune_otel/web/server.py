@@ -83,7 +83,7 @@ class WebServer:
         metrics: Callable[[], MetricsData],
         status: Callable[[], dict[str, Any]],
         health: Callable[[], list[str]],
-        of_map: MapSources | None = None,
+        of_map: MapSources,
     ) -> None:
         self._pages = _Pages(registry(metrics), status, health, of_map)
         self._server = _listen(settings, self._pages)
@@ -121,12 +121,12 @@ class _Pages:
         of_metrics: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         health: Callable[[], list[str]],
-        of_map: MapSources | None,
+        of_map: MapSources,
     ) -> None:
         self._registry = of_metrics
         self._status = status
         self._health = health
-        self._api = Api(of_map) if of_map else None
+        self._api = Api(of_map)
         self._assets = Assets()
         # Pages are made one at a time: a few scrapers together cost no more memory than one.
         self._making = threading.Lock()
@@ -139,7 +139,7 @@ class _Pages:
         encoding = headers.get("Accept-Encoding", "")
         if path == "/" and "text/html" not in accept:
             return Reply(HTTPStatus.OK, TEXT, INDEX.encode(), {"Vary": "Accept"})
-        if self._api and path.startswith(API_PREFIX):
+        if path.startswith(API_PREFIX):
             reply = self._guarded(path, partial(self._api.get, path, query))
             return packed(reply, encoding)
         match path:

@@ -12,6 +12,9 @@ const NAMES_FROM = 0.34; // zoom
 const SIGNS_FROM = 0.2;
 const LABELS_FROM = 0.5;
 const LINE = 14.5; // of a label
+// From far away many edges are a texture, in which only trouble should be seen.
+const MANY = 200;
+const FAINT = { ok: 0.35, idle: 0.2, slow: 0.5, failing: 0.9 };
 const DIMMED = 0.25;
 const DASHES = { ok: [], slow: [11, 5], failing: [5, 4], idle: [1.5, 6] };
 const [X, Y] = [NODE_WIDTH / 2, NODE_HEIGHT / 2];
@@ -108,7 +111,7 @@ export class Drawing {
     const edge = scene.graph.edges.get(id);
     const isChosen = id === scene.selected || id === scene.hovered;
     const width = Math.max(thickness(edge), 0.9 / zoom);
-    pen.globalAlpha = this.#strength(scene, id);
+    pen.globalAlpha = this.#strength(scene, id) * (zoom < LABELS_FROM && scene.seen.edges.size > MANY && !scene.near ? FAINT[edge.health] : 1);
     pen.beginPath();
     pen.moveTo(points[0], points[1]);
     pen.bezierCurveTo(points[2], points[3], points[4], points[5], points[6], points[7]);
