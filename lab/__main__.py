@@ -62,6 +62,7 @@ def _play(name: str, folder: Path | None) -> Row:
         scenario(lab)
         found = lab.scored()
         if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.json").write_text(json.dumps(lab.map(), indent=2))
         row = Row(
             name=name,

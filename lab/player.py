@@ -15,6 +15,7 @@ import array
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import sys
@@ -111,6 +112,7 @@ class Player:
         self._ends: Counter[tuple[str, str, str]] = Counter()
         self._listeners: dict[str, socket.socket] = {}
         self._streams: dict[int, Stream] = {}
+        self._workers: list[int] = []
 
     # Serving
 
@@ -141,7 +143,13 @@ class Player:
                 while True:
                     self._serve_stream(one.accept()[0], HTTP)
             pids.append(pid)
+        self._workers += pids
         return pids
+
+    def end_workers(self) -> None:
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
     def take_passed(self, path: str) -> None:
         """Serve connections whose descriptors come over a Unix socket."""
@@ -436,6 +444,7 @@ def main() -> None:
         except Exception:  # noqa: BLE001 - who told us wants to know
             said = {"error": traceback.format_exc()}
         print(json.dumps(said), flush=True)
+    player.end_workers()
 
 
 if __name__ == "__main__":

@@ -215,11 +215,15 @@ class Player:
 
     def end(self) -> None:
         """Nothing more to do ends it; SIGKILL, if it does something still."""
+        process = self._process
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
         try:
-            self._process.communicate(timeout=_END_S)
+            process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            process.kill()
+            process.wait()
 
 
 class Nginx(Program):

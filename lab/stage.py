@@ -261,8 +261,9 @@ class Lab:
                 every_s=0.2,
             )
         time.sleep(_AGAIN_S)
-        self.check_real()
-        return now()
+        found = now()
+        self.check_real()  # asking a real program is a call to it: last
+        return found
 
     def dismiss(self) -> None:
         """End all programs and forget them; hosts and agents stay."""

@@ -13,7 +13,7 @@ from lab.net import Host
 from lab.programs import Player
 from lab.scoring import EdgeKey
 from lab.stage import Agent, Lab
-from tests.process import free_port, wait_for_equal
+from tests.process import free_port, wait_for_equal, wait_until
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 # Real programs write over their environment, so rules name them; each is in one test alone.
@@ -54,7 +54,7 @@ class Stage:
             for client, server, calls in edges
         }
         assert self.lab.truth() == expected, "the programs did what the test wants"
-        assert self.lab.scored().wrong == ()
+        expect_right(self.lab)
         self.expect_balance()
 
     def expect_balance(self) -> None:
@@ -66,15 +66,29 @@ class Stage:
             timeout_s=5,
         )
 
+    def wait_until_met(self, word: str) -> None:
+        """The agent has read who this program is. One that ends before is called by its comm."""
+        wait_until(
+            lambda: any(one["name"] == self.name(word) for one in self._nodes()),
+            f"the agent knows {word}",
+        )
+
     def node(self, word: str) -> dict[str, Any]:
         """What the map says of a service."""
-        (found,) = (
-            node for node in self.lab.map()["nodes"] if node["name"] == self.name(word)
-        )
-        return dict(found)
+        (found,) = (one for one in self._nodes() if one["name"] == self.name(word))
+        return found
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return list(self.lab.map()["nodes"])
 
     def _known(self, word: str) -> str:
         return word if word in {*REAL, "local"} else self.name(word)
+
+
+def expect_right(lab: Lab) -> None:
+    """The map has every edge and count of the truth, and no other."""
+    wrong = lab.scored().wrong
+    assert not wrong, "\n".join(wrong)
 
 
 def host_with_agent(lab: Lab) -> tuple[Host, Agent]:

@@ -16,7 +16,13 @@ from typing import Final
 import pytest
 from lab.net import inside
 from lab.stage import Lab
-from tests.lab.conftest import LOCAL_REDIS, REAL, Stage, host_with_agent
+from tests.lab.conftest import (
+    LOCAL_REDIS,
+    REAL,
+    Stage,
+    expect_right,
+    host_with_agent,
+)
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(90)]
 
@@ -59,6 +65,7 @@ def test_a_pid_that_is_used_again_is_another_service(
     prefix = (compiled("with_pid"), str(unused_pid()))
     first = stage.player("first", prefix=prefix)
     first.call("http", where, 3)
+    stage.wait_until_met("first")
     first.retire()
     second = stage.player("second", prefix=prefix)
     second.call("http", where, 4)
@@ -101,6 +108,7 @@ def test_an_address_that_moves_and_loses_its_first_owner(stage: Stage) -> None:
     old, new, client = map(stage.player, ("old", "new", "client"))
     where = old.serve("http", stage.port())
     client.call("http", where, 11, keep=False)
+    stage.wait_until_met("old")
     old.retire()
     new.serve("http", where[1])
     client.call("http", where, 7, keep=False)
@@ -240,12 +248,13 @@ def test_a_connection_that_is_gone_before_anyone_looked_is_an_edge(
     stage.expect(("client", "shop", {}))
 
 
-def test_programs_that_end_at_once_keep_their_edge(stage: Stage) -> None:
+def test_programs_that_have_ended_keep_their_edge(stage: Stage) -> None:
     shop = stage.player("shop")
     where = shop.serve("http", stage.port())
     for number, name in enumerate(("one", "two", "three"), start=1):
         brief = stage.player(name)
         brief.call("http", where, number)
+        stage.wait_until_met(name)
         brief.retire()
     stage.expect(
         ("one", "shop", {"http": 1}),
@@ -279,7 +288,7 @@ def test_sockets_older_than_the_agent_have_their_edges(alone: Lab) -> None:
     talker.do("call_on", number=number, protocol="http", count=5)
     local.do("call_on", number=at_path, protocol="redis", count=4)
     alone.silent("mute", "shop")
-    assert alone.scored().wrong == ()
+    expect_right(alone)
 
 
 def test_a_thousand_services_at_once(
@@ -298,13 +307,13 @@ def test_a_thousand_services_at_once(
         assert crowd.stdout.readline() == b"done\n"
         truth = alone.truth()
         assert len(truth) == CROWD
-        assert alone.scored().wrong == ()
+        expect_right(alone)
         assert alone.status(agent)["cost"]["memory_bytes"] < MAX_AGENT_BYTES
         assert crowd.stdin is not None
         crowd.stdin.close()
         assert crowd.wait(10) == 0
     # They have all ended: what they did stays.
-    assert alone.scored().wrong == ()
+    expect_right(alone)
 
 
 def unused_pid() -> int:
