@@ -19,6 +19,7 @@ from tests.process import free_port, wait_for_equal, wait_until
 from tests.signals.edge_totals import NETWORK, edge_total, http, tally
 from tests.views import hurried_rules, metrics_in, queries, rules
 
+from deetune_otel.kernel.libbpf import Libbpf
 from deetune_otel.model import Service
 from deetune_otel.signals import metrics
 from deetune_otel.signals.red import Accumulators
@@ -107,6 +108,7 @@ def watched(
     folder = tmp_path_factory.mktemp("watched")
     closed = free_port()
     with (
+        Libbpf().run_time_statistics(),  # the dashboard shows what programs cost
         Shop(folder) as shop,
         Agent.start(folder, shop.settings(collector.grpc_endpoint)) as agent,
         Prometheus.start(
