@@ -93,6 +93,9 @@ class Sockets:
     def send_to(self, number: int, data: bytes, address: Any) -> int:
         return self.known[number].sendto(data, address)
 
+    def recv_from(self, number: int) -> tuple[bytes, Any]:
+        return self.known[number].recvfrom(65536)
+
     def echo(self, number: int, times: int) -> int:
         """Answers so many datagrams with what they hold."""
         for _ in range(times):
