@@ -104,9 +104,9 @@ class Counting:
             if join.client_edge_id in named and join.server_edge_id in named:
                 self._graph.join(*join)
         self._joining.read()
-        self._graph.end_interval(now_unix_ns)
         self._steer(counts, spans_per_second, now_s - self._read_at_s)
         self._let_go(counts, edges.values(), now_s)
+        self._graph.end_interval(now_unix_ns)
         self._read_at_s = now_s
         with self._sums.lock:
             self._sums.accumulators.end_interval(now_unix_ns)

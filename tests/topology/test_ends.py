@@ -93,7 +93,7 @@ def test_answers_are_bounded() -> None:
     for port in range(1000):
         end.know(Far(address="10.0.0.8", port=port), 1)
     assert len(end.answers) == ends.MAX_ANSWERS
-    assert ("10.0.0.8", 999) in end.answers
+    assert ("10.0.0.8", 999, "") in end.answers
 
 
 def test_of_a_server_with_many_callers_the_address() -> None:

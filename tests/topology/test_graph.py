@@ -441,6 +441,35 @@ def test_an_address_that_stands_for_several(host: Host) -> None:
     assert node.addresses == ("10.9.9.8:8080", "10.9.9.9:8080")
 
 
+def test_two_services_at_one_address_are_a_load_balancer(host: Host) -> None:
+    web = host.meet(WEB, calls(VIP))
+    for service in (API, JOB):
+        host.graph.know(web, Far(address=VIP, port=80, service=service))
+    host.graph.know(web, Far(address=VIP, port=80))
+    host.call(web, 3)
+    host.read()
+    assert host.node(host.only().server).kind is NodeKind.VIRTUAL
+
+
+def test_a_process_that_moves_takes_only_what_comes(host: Host) -> None:
+    web, api = host.meet(WEB, calls()), host.meet(API, serves())
+    host.graph.join(web, api, 1)
+    host.traffic(web, 1)
+    host.traffic(api, 1)
+    host.call(web, 3)
+    host.call(api, 3)
+    host.read()
+    host.graph.meet(host.edges[api], JOB, netns=0)
+    host.call(web, 2)
+    host.call(api, 2)
+    host.read()
+    assert host.shape() == {(WEB_ID, API_ID): 3, (WEB_ID, JOB_ID): 2}
+    assert host.node(API_ID).instances == ()
+    assert [one.id for one in host.node(JOB_ID).instances] == [JOB.instance_id]
+    active = {one.server: one.network.active for one in host.map().edges}
+    assert active == {API_ID: 0, JOB_ID: 1}
+
+
 def test_several_addresses_of_one_service_are_the_service(host: Host) -> None:
     web = host.meet(WEB, calls(VIP))
     for last in (8, 9):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from deetune_otel.model import Edge, Role, Service, Transport
 from deetune_otel.topology.model import NodeKind
-from deetune_otel.topology.places import OTHER, Sureness
+from deetune_otel.topology.places import OTHER, Sureness, service_place
 from deetune_otel.topology.sums import COUNT, NO_CALLS
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ _Shared: TypeAlias = (
 )
 
 
+_Answered: TypeAlias = tuple[str, int, str]  # address, port, service; "": not known
+
+
 @dataclass(slots=True)
 class Joined:
     """Connections of which the other end was seen as well."""
@@ -86,7 +89,7 @@ class KernelEnd:
     # Of the last joined ends that were forgotten: who they were, and `opened` at that time.
     gone: Place | None = None
     opened_when_gone: int = 0
-    answers: dict[tuple[str, int], tuple[Far, int]] = field(default_factory=dict)
+    answers: dict[_Answered, tuple[Far, int]] = field(default_factory=dict)
     # of this interval
     calls: dict[CallKey, list[int]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -133,15 +136,22 @@ class KernelEnd:
             joined.interval = 0
 
     def know(self, far: Far, reading: int) -> None:
-        """An answer that says less does not replace one that says more."""
-        key = (far.address, far.port)
-        have, _ = self.answers.get(key, (far, 0))
-        says_less = (far.service is None, not far.name) > (
-            have.service is None,
-            not have.name,
-        )
+        """An answer that says less does not replace one that says more.
+
+        Services at one address stand side by side: it is a load balancer's.
+        """
+        place = (far.address, far.port)
+        if far.service is not None:
+            self.answers.pop((*place, ""), None)
+            key = (*place, service_place(far.service).id)
+        elif any(key[:2] == place and key[2] for key in self.answers):
+            return
+        else:
+            key = (*place, "")
+            have, _ = self.answers.get(key, (far, 0))
+            far = have if have.name and not far.name else far
         self.answers.pop(key, None)  # the newest stands last
-        self.answers[key] = (have if says_less else far, reading)
+        self.answers[key] = (far, reading)
         while len(self.answers) > MAX_ANSWERS:
             del self.answers[next(iter(self.answers))]
 

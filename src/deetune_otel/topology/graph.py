@@ -155,9 +155,16 @@ class Graph:
     # ---- what is fed ------------------------------------------------------------------------
 
     def meet(self, edge: model.Edge, service: Service, *, netns: int) -> None:
-        """Once a kernel edge, before anything is added to it; again changes nothing."""
+        """Once a kernel edge, before anything is added to it; again when its service changed.
+
+        What was counted until then stays with the service that it was.
+        """
         with self._lock:
-            if edge.id in self._ends or not edge.id:
+            if not edge.id:
+                return
+            known = self._ends.get(edge.id)
+            if known is not None:
+                self._rename(known, service)
                 return
             owner = service_place(service)
             first_ns = (
@@ -168,10 +175,7 @@ class Graph:
             self._ends[edge.id] = KernelEnd(
                 edge, owner, service, netns, max(first_ns, 0)
             )
-            node = self._node(owner)
-            if owner.kind is NodeKind.SERVICE:
-                node.instances[service.instance_id] = service
-                node.zones.add(self._own_zone(service, edge.local_address))
+            self._introduce_instance(edge, owner, service)
 
     def add(
         self,
@@ -416,6 +420,33 @@ class Graph:
             ]
 
     # ---- attribution ------------------------------------------------------------------------
+
+    def _introduce_instance(
+        self, edge: model.Edge, owner: Place, service: Service
+    ) -> None:
+        node = self._node(owner)
+        if owner.kind is NodeKind.SERVICE:
+            node.instances[service.instance_id] = service
+            node.zones.add(self._own_zone(service, edge.local_address))
+
+    def _rename(self, end: KernelEnd, service: Service) -> None:
+        """Another container, another program: from now on it is that one's."""
+        if service == end.service:
+            return
+        before = self._nodes.get(end.owner.id)
+        if before is not None:
+            before.instances.pop(end.service.instance_id, None)
+        end.service = service
+        owner = service_place(service)
+        self._introduce_instance(end.edge, owner, service)
+        if owner.id == end.owner.id:
+            return
+        self._settle(end)
+        end.owner, end.settled = owner, ""
+        end.known.clear()
+        for one in (end, *(self._ends.get(id_) for id_ in end.joins)):
+            if one is not None:
+                self._touched[one.edge.id] = one
 
     def _end(self, edge_id: int, role: Role) -> KernelEnd:
         end = self._ends.get(edge_id)
