@@ -107,7 +107,8 @@ class Agent:
     def start(self) -> None:
         """Load, attach and run.
 
-        Raises KernelUnavailable, OtlpSettingsError or WebServerError; nothing stays behind then.
+        Raises KernelUnavailable, OtlpSettingsError, WebServerError or AgentError (of a peer's
+        URL); nothing stays behind then.
         """
         with ExitStack() as stack:
             self._start_unix_ns = time.time_ns()

@@ -17,6 +17,7 @@ from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.logs import start_logging
 from deetune_otel.export.otlp import OtlpSettingsError
 from deetune_otel.pipeline import Agent
+from deetune_otel.web.client import AgentError
 from deetune_otel.web.server import WebServerError
 
 __all__ = ["Run"]
@@ -71,6 +72,8 @@ def _start(agent: Agent) -> None:
         raise UsageError(
             str(error), hint="`deetune check` shows where telemetry would go"
         ) from error
+    except AgentError as error:
+        raise UsageError(f"topology.peers: {error}") from error
     except WebServerError as error:
         raise CommandError(
             str(error), hint="--set web.port=0 takes any free port"
