@@ -126,14 +126,19 @@ class Host:
         """This path below a control group of the test's own."""
         return f"/{self._name}/{path}"
 
-    def run(self, argv: Sequence[str | Path | int], *, cgroup: str) -> Container:
-        """Start a container whose control group is at this path of `cgroup`."""
+    def run(
+        self, argv: Sequence[str | Path | int], *, cgroup: str, service: str
+    ) -> Container:
+        """Start a container whose control group is at this path of `cgroup`.
+
+        `service` is in its environment, as OTEL_SERVICE_NAME.
+        """
         number = next(self._addresses)
         name = f"{self._name}-{number}"
         folder = self._folder / name
         (folder / "rootfs").mkdir(parents=True)
         address = self._connect(name, number)
-        config = _config(argv, cgroup=self.cgroup(cgroup), netns=name)
+        config = _config(argv, self.cgroup(cgroup), netns=name, service=service)
         (folder / "config.json").write_text(json.dumps(config))
         container = Container(self._runc, name, folder)
         container.address = address
@@ -198,7 +203,7 @@ class Host:
 
 
 def _config(
-    argv: Sequence[str | Path | int], *, cgroup: str, netns: str
+    argv: Sequence[str | Path | int], cgroup: str, *, netns: str, service: str
 ) -> dict[str, object]:
     """Give what runc is to do, in the words of the OCI runtime specification."""
     namespaces: list[dict[str, str]] = [
@@ -210,7 +215,10 @@ def _config(
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
             "args": [str(word) for word in argv],
-            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "env": [
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                f"OTEL_SERVICE_NAME={service}",
+            ],
             "cwd": "/",
         },
         "root": {"path": "rootfs", "readonly": False},

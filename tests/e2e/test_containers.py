@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from tests.backends.fetch import get_json
 from tests.e2e.agent import Agent
 from tests.e2e.containers import PYTHON, Container, Host, new_id
 from tests.process import free_port, wait_for_equal, wait_until
@@ -50,7 +51,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     with Agent.start(tmp_path, {}) as agent, Host(tmp_path / "host") as host:
         identity, port = new_id(), free_port()
         server = host.run(
-            [PYTHON, APP, "serve", port], cgroup=f"system.slice/docker-{identity}.scope"
+            [PYTHON, APP, "serve", port],
+            cgroup=f"system.slice/docker-{identity}.scope",
+            service="stock",
         )
         server.wait_for_lines(1)
         yield Scene(host, agent, server, identity, port, free_port())
@@ -68,7 +71,11 @@ def test_each_container_is_known_by_its_id(scene: Scene) -> None:
     ids = {runtime: new_id() for runtime in paths}
     for runtime, path in paths.items():
         cgroup = path.format(ids[runtime])
-        host.run([PYTHON, APP, "visit", server.address, port, VISITS], cgroup=cgroup)
+        host.run(
+            [PYTHON, APP, "visit", server.address, port, VISITS],
+            cgroup=cgroup,
+            service="visitor",
+        )
     expected = {("client", identity): VISITS for identity in ids.values()}
     expected["server", scene.server_id] = VISITS * len(paths)
     _wait_for_calls(scene, expected)
@@ -78,7 +85,15 @@ def test_each_container_is_known_by_its_id(scene: Scene) -> None:
         in_pod = runtime == "containerd"
         assert resource.get("k8s_pod_uid") == (POD if in_pod else None)
         assert {name for name in resource if name.startswith("k8s_")} <= {"k8s_pod_uid"}
-        assert resource["job"] == "contained"
+        assert resource["job"] == "visitor"
+    calls = VISITS * len(paths)
+    wait_for_equal(
+        lambda: _edges(scene),
+        {"service:/visitor": Seen("both", calls, ())},
+        "one edge between the two services",
+    )
+    assert _containers(scene, "service:/visitor") == set(ids.values())
+    assert _containers(scene, "service:/stock") == {scene.server_id}
     scene.agent.wait_for_balance()
 
 
@@ -90,6 +105,7 @@ def test_a_published_port_leads_to_the_container(scene: Scene) -> None:
     host.run(
         [PYTHON, APP, "visit", host.address, scene.published, VISITS],
         cgroup=f"docker/{identity}",
+        service="visitor",
     )
     host.run_here([PYTHON, APP, "once", host.address, scene.published])
     _wait_for_calls(
@@ -100,6 +116,15 @@ def test_a_published_port_leads_to_the_container(scene: Scene) -> None:
             ("server", scene.server_id): VISITS + 1,
         },
     )
+    via = (f"{host.address}:{scene.published}",)
+    wait_for_equal(
+        lambda: _edges(scene),
+        {
+            "service:/visitor": Seen("both", VISITS, via),
+            "service:/contained": Seen("both", 1, via),
+        },
+        "the edges lead to the container, not to the host's port",
+    )
 
 
 def test_a_process_that_moves_counts_where_it_is(scene: Scene) -> None:
@@ -108,6 +133,7 @@ def test_a_process_that_moves_counts_where_it_is(scene: Scene) -> None:
     visitor = host.run(
         [PYTHON, APP, "visit", server.address, port, VISITS],
         cgroup=f"docker/{before}",
+        service="visitor",
     )
     _wait_for_calls(
         scene, {("client", before): VISITS, ("server", scene.server_id): VISITS}
@@ -133,6 +159,7 @@ def test_containers_that_end_at_once_are_known(scene: Scene) -> None:
         host.run(
             [PYTHON, "-S", "-E", APP, "once", server.address, port],
             cgroup=f"docker/{identity}",
+            service="visitor",
         )
     expected = {("client", identity): 1 for identity in ids}
     expected["server", scene.server_id] = SHORT_LIVES
@@ -159,6 +186,35 @@ def _calls(scene: Scene) -> dict[tuple[str, str], int]:
         if role and labels["server_port"] in ports:
             calls[role, containers[labels["job"], labels["instance"]]] += int(value)
     return dict(calls)
+
+
+class Seen(NamedTuple):
+    """An edge of the service map into the server."""
+
+    ends: str
+    calls: int
+    via: tuple[str, ...]
+
+
+def _edges(scene: Scene) -> dict[str, Seen]:
+    """All that lead to the server, by who calls."""
+    return {
+        edge["client"]: Seen(
+            edge["ends"], sum(one["total"] for one in edge["calls"]), tuple(edge["via"])
+        )
+        for edge in _map(scene)["edges"]
+        if edge["server"] == "service:/stock"
+    }
+
+
+def _containers(scene: Scene, node_id: str) -> set[str]:
+    """Those that the map says a service's processes are in."""
+    (node,) = (one for one in _map(scene)["nodes"] if one["id"] == node_id)
+    return {instance["container_id"] for instance in node["instances"]}
+
+
+def _map(scene: Scene) -> Any:
+    return get_json(f"{scene.agent.url}/api/map")
 
 
 def _resources(page: list[Sample]) -> list[dict[str, str]]:
