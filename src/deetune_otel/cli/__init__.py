@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": "deetune_otel.cli.check:Check",
     "demo": "deetune_otel.cli.demo:Demo",
     "map": "deetune_otel.cli.map:Map",
+    "top": "deetune_otel.cli.top:Top",
 }
 
 ABOUT: Final = """\

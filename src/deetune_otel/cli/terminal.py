@@ -1,264 +1,277 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live map for people: a picture of a topology snapshot, as tables or as plain lines.
+"""Rows of the map as a table for a terminal; the numbers in it, written for people.
 
-Pure: a `View` in, text out. It has as many columns and rows as the terminal has room
-for; what does not fit is said in a last row, never dropped in silence. Colours only
-repeat what the text says.
+Pure: values in, something for rich to draw out. There are as many columns and rows as the
+terminal has room for; what does not fit is said in a last row, never dropped in silence. Colours
+and bold type only repeat what the text says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from deetune_otel.model import DURATION_BOUNDS_S, Role
+from deetune_otel.cli.rows import By, Row, RowKey, rtt_s
+from deetune_otel.topology import tally, writing
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+__all__ = [
+    "ORDER",
+    "Look",
+    "duration",
+    "failed_connects",
+    "megabytes",
+    "p99",
+    "per_second",
+    "plain_lines",
+    "rows_table",
+    "share",
+    "sparkline",
+    "whole_duration",
+]
 
-    from rich.console import Console, ConsoleOptions, RenderableType
-
-    from deetune_otel.model import Ledger
-    from deetune_otel.topology.snapshot import (
-        EdgeView,
-        OperationView,
-        ServiceView,
-        Snapshot,
-        Stats,
-    )
-
-__all__ = ["View", "plain_lines"]
-
-WIDE: Final = 100  # columns of text; in a narrower terminal there are fewer numbers
-MEDIUM: Final = 76
-SMALL: Final = 56
-CHROME_ROWS: Final = 12  # header, titles, rules and the lines about what did not fit
-LEAST_ROWS: Final = 4
-PLAIN_EDGES: Final = 20
 SLOW_S: Final = 0.25  # coloured from here on
-MANY_ERRORS: Final = 0.05
+PLAIN_ROWS: Final = 20
+BARS: Final = "▁▂▃▄▅▆▇█"
+NOTHING: Final = "-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """All that the screen shows at one time."""
+class _Number(NamedTuple):
+    """A column of numbers; `sort` is what it is called in rows.SORTS."""
 
-    snapshot: Snapshot
-    ledger: Ledger
-    host: str
-    hooks: str  # "rung 1"
-    agent_cpu: float  # share of one core
-    agent_memory_bytes: int
-
-    @property
-    def uptime_s(self) -> float:
-        return (self.snapshot.time_unix_ns - self.snapshot.start_unix_ns) / 1e9
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        rows = max(2 * LEAST_ROWS, console.height - CHROME_ROWS)
-        edges = _busiest_edges(self.snapshot)
-        for_edges = min(len(edges), max(LEAST_ROWS, rows * 3 // 5))
-        columns = _columns(options.max_width)
-        yield Group(
-            _header(self),
-            Text(),
-            _edges_table(edges, for_edges, columns),
-            Text(),
-            _operations_table(_operations(self.snapshot), rows - for_edges, columns),
-        )
+    title: str
+    sort: str
+    from_width: int  # of the terminal; in a narrower one it is left out
+    text: Callable[[Row], str]
+    style: Callable[[Row], str] = lambda _: ""
+    of_operations: bool = True  # the network does not know operations
 
 
-def plain_lines(view: View) -> list[str]:
-    """The same without a table: for logs and pipes."""
-    edges = _busiest_edges(view.snapshot)
-    lines = [_header(view).plain]
-    lines += [
-        f"  {edge.client} -> {edge.server} ({edge.protocol}): "
-        f"{_rate(edge.now)}/s, {_errors(edge.total)} errors, "
-        f"mean {_mean(edge.total)}, p99 {_quantile(edge.total.p99_s)}"
-        for edge in edges[:PLAIN_EDGES]
-    ]
-    if len(edges) > PLAIN_EDGES:
-        lines.append(f"  … {len(edges) - PLAIN_EDGES} more")
-    return lines
+class Look(NamedTuple):
+    """What a person did to a table."""
+
+    sort: str = ""  # of rows.SORTS; marked in the header
+    is_reversed: bool = False
+    selected: RowKey | None = None  # the key of a row
+    first: int = 0  # rows that are scrolled away
 
 
-class _Columns(NamedTuple):
-    """What there is room for."""
-
-    width: int
-    has_protocol: bool
-    numbers: tuple[str, ...]
+NO_LOOK: Final = Look()
 
 
-def _columns(width: int) -> _Columns:
-    numbers: tuple[str, ...]
-    if width >= WIDE:
-        numbers = ("req/s", "calls", "errors", "mean", "p50", "p90", "p99")
-    elif width >= MEDIUM:
-        numbers = ("req/s", "calls", "errors", "mean", "p99")
-    elif width >= SMALL:
-        numbers = ("req/s", "errors", "mean", "p99")
-    else:
-        numbers = ("req/s", "errors")
-    return _Columns(width, width >= MEDIUM, numbers)
-
-
-def _header(view: View) -> Text:
-    text = Text(overflow="fold")
-    text.append(view.host, style="bold")
-    text.append(f" · {view.hooks} · {view.uptime_s:.0f} s · ")
-    text.append(f"{view.ledger.counted.exchanges:,} exchanges counted · ")
-    text.append_text(_balance(view))
-    for cause, line in view.ledger.lost.items():
-        if line.exchanges:
-            text.append(f" · {line.exchanges:,} {cause}", style="yellow")
-    megabytes = view.agent_memory_bytes / 1e6
-    text.append(f" · agent {view.agent_cpu:.1%} of a core, {megabytes:.0f} MB")
-    return text
-
-
-def _balance(view: View) -> Text:
-    missing = view.ledger.difference
-    if not any(missing):
-        return Text("ledger ✓", style="green")
-    # Its lines are read one after the other while traffic goes on.
-    text = f"ledger ≈ {missing.exchanges:+,} exchanges, {missing.bytes:+,} bytes"
-    return Text(text, style="yellow")
-
-
-def _edges_table(edges: Sequence[EdgeView], room: int, columns: _Columns) -> Table:
-    table = _table(columns.width)
-    table.add_column("client", no_wrap=True, ratio=3)
-    table.add_column("→ server", no_wrap=True, ratio=3)
-    if columns.has_protocol:
-        table.add_column("protocol", no_wrap=True)
-    _add_number_columns(table, columns)
-    for edge in edges[:room]:
-        protocol = [edge.protocol] if columns.has_protocol else []
-        table.add_row(
-            edge.client,
-            f"→ {edge.server}",
-            *protocol,
-            *_numbers(edge.now, edge.total, columns),
-        )
-    _say_more(table, len(edges) - room)
-    return table
-
-
-def _operations_table(
-    operations: Sequence[tuple[ServiceView, OperationView]],
+def rows_table(
+    found: Sequence[Row],
+    *,
+    by: By,
+    width: int,
     room: int,
-    columns: _Columns,
+    look: Look = NO_LOOK,
 ) -> Table:
-    table = _table(columns.width)
-    table.add_column("service", no_wrap=True, ratio=2)
-    table.add_column("operation", no_wrap=True, ratio=4)
-    _add_number_columns(table, columns)
-    for service, operation in operations[:room]:
+    """`room` lines at most, beside the header."""
+    table = Table(box=None, width=width, header_style="dim", pad_edge=False)
+    columns = list(_columns(by, width))
+    for title, ratio in _NAMES[by]:
+        table.add_column(title, no_wrap=True, ratio=ratio)
+    has_protocol = width >= _PROTOCOL_FROM
+    if has_protocol:
+        table.add_column("protocol", no_wrap=True, max_width=12)
+    for column in columns:
+        mark = ("▲" if look.is_reversed else "▼") if column.sort == look.sort else ""
+        table.add_column(f"{column.title}{mark}", justify="right", no_wrap=True)
+    left = len(found) - look.first
+    shown = found[look.first :][: room if left <= room else max(room - 1, 0)]
+    for row in shown:
         table.add_row(
-            service.name,
-            operation.name,
-            *_numbers(operation.now, operation.total, columns),
+            *_names(row),
+            *([Text(row.protocol)] if has_protocol else []),
+            *(Text(one.text(row), style=one.style(row)) for one in columns),
+            style="reverse" if row.key == look.selected else "",
         )
-    _say_more(table, len(operations) - room)
+    if left > len(shown):
+        table.add_row(Text(f"… {left - len(shown)} more", style="dim"))
     return table
 
 
-def _table(width: int) -> Table:
-    return Table(box=None, width=width, header_style="dim", pad_edge=False)
+def plain_lines(found: Sequence[Row]) -> Iterator[str]:
+    """The same without a table: for logs."""
+    for row in found[:PLAIN_ROWS]:
+        line = (
+            f"{row.client} -> {row.server} ({row.protocol}): "
+            f"{per_second(row.per_second(row.calls.count))}/s, {share(row)} failed, "
+            f"mean {duration(tally.mean_s(row.calls))}, p99 {p99(row)}"
+        )
+        yield line + (f", {failed_connects(row)}" if row.connect_failures else "")
+    if len(found) > PLAIN_ROWS:
+        yield f"… {len(found) - PLAIN_ROWS} more"
 
 
-def _add_number_columns(table: Table, columns: _Columns) -> None:
-    for name in columns.numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+def per_second(rate: float) -> str:
+    return f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"
 
 
-def _numbers(now: Stats, total: Stats, columns: _Columns) -> list[RenderableType]:
-    """The rate is of the last interval; a second holds too few calls for the rest."""
-    cells = {
-        "req/s": Text(_rate(now)),
-        "calls": Text(f"{total.count:,}"),
-        "errors": Text(_errors(total), style=_error_style(total)),
-        "mean": Text(_mean(total), style=_latency_style(total.mean_s)),
-        "p50": Text(_quantile(total.p50_s), style=_latency_style(total.p50_s)),
-        "p90": Text(_quantile(total.p90_s), style=_latency_style(total.p90_s)),
-        "p99": Text(_quantile(total.p99_s), style=_latency_style(total.p99_s)),
-    }
-    return [cells[name] for name in columns.numbers]
+def share(row: Row) -> str:
+    """Of calls and connects that failed."""
+    failed = row.failed_share
+    return NOTHING if failed is None else writing.percent(failed)
 
 
-def _say_more(table: Table, more: int) -> None:
-    if more > 0:
-        table.add_row(Text(f"… {more} more", style="dim"))
-
-
-def _busiest_edges(snapshot: Snapshot) -> list[EdgeView]:
-    return sorted(snapshot.edges, key=lambda edge: -edge.total.count)
-
-
-def _operations(snapshot: Snapshot) -> list[tuple[ServiceView, OperationView]]:
-    """What services serve, by the time that it took in all: the slow are not the last."""
-    served = [
-        (service, operation)
-        for service in snapshot.services
-        for operation in service.operations
-        if operation.role is Role.SERVER and operation.name
-    ]
-    return sorted(served, key=lambda one: -_seconds_in_all(one[1].total))
-
-
-def _seconds_in_all(stats: Stats) -> float:
-    return stats.count * (stats.mean_s or 0.0)
-
-
-def _rate(stats: Stats) -> str:
-    return f"{stats.rate:.1f}" if stats.rate < 100 else f"{stats.rate:,.0f}"
-
-
-def _errors(stats: Stats) -> str:
-    if not stats.errors:
-        return "0 %"
-    percent = stats.error_ratio * 100
-    return f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"
-
-
-def _mean(stats: Stats) -> str:
+def duration(seconds: float | None) -> str:
     """Exact, so with its digits."""
-    seconds = stats.mean_s
     if seconds is None:
-        return "-"
+        return NOTHING
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
     if seconds < 0.01:
         return f"{seconds * 1000:.2f} ms"
-    return _milliseconds(seconds)
-
-
-def _quantile(seconds: float | None) -> str:
-    """As precise as the histogram is: outside of its bounds it knows no more."""
-    if seconds is None:
-        return "-"
-    if seconds <= DURATION_BOUNDS_S[0]:
-        return f"< {DURATION_BOUNDS_S[0] * 1000:.0f} ms"
-    if seconds >= DURATION_BOUNDS_S[-1]:
-        return f"> {DURATION_BOUNDS_S[-1]:.0f} s"
-    return _milliseconds(seconds)
-
-
-def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _error_style(stats: Stats) -> str:
-    if not stats.errors:
+def p99(row: Row) -> str:
+    return _quantile(row, 0.99)
+
+
+def failed_connects(row: Row) -> str:
+    """ "12 ECONNREFUSED, 3 ETIMEDOUT"."""
+    failures = sorted(row.network.connect_failures.items(), key=lambda one: -one[1])
+    return ", ".join(f"{count:,} {errno}" for errno, count in failures)
+
+
+def megabytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def whole_duration(seconds: float) -> str:
+    """ "90 s", "15 min", "7 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"
+
+
+def sparkline(values: Sequence[float | None], *, width: int) -> str:
+    """The last `width` values from 0 to the greatest; a blank where there is none."""
+    shown = values[-width:] if width > 0 else ()
+    most = max((one for one in shown if one is not None), default=0.0) or 1.0
+    return "".join(
+        " " if one is None else BARS[round(one / most * (len(BARS) - 1))]
+        for one in shown
+    )
+
+
+def _quantile(row: Row, q: float) -> str:
+    return writing.duration(tally.quantile(row.calls.duration_buckets, q))
+
+
+def _names(row: Row) -> list[Text]:
+    match row.by:
+        case By.EDGE:
+            return [Text(row.client), Text(f"→ {row.server}")]
+        case By.SERVICE:
+            return [Text(row.server)]
+        case By.OPERATION:
+            return [Text(row.server), Text(row.operation)]
+
+
+def _error_style(row: Row) -> str:
+    if not row.failures:
         return "dim"
-    return "bold red" if stats.error_ratio >= MANY_ERRORS else "yellow"
+    return "bold red" if (row.failed_share or 0.0) >= writing.MANY_ERRORS else "yellow"
 
 
-def _latency_style(value: float | None) -> str:
-    return "yellow" if value is not None and value >= SLOW_S else ""
+def _slow_style(of: Callable[[Row], float | None]) -> Callable[[Row], str]:
+    return lambda row: "yellow" if (of(row) or 0.0) >= SLOW_S else ""
+
+
+def _count(value: Callable[[Row], int]) -> Callable[[Row], str]:
+    return lambda row: f"{value(row):,}"
+
+
+def _columns(by: By, width: int) -> Iterator[_Number]:
+    for column in _NUMBERS:
+        if width >= column.from_width and (
+            column.of_operations or by is not By.OPERATION
+        ):
+            yield column
+
+
+_PROTOCOL_FROM: Final = 72
+_NAMES: Final = {
+    By.EDGE: (("client", 3), ("→ server", 3)),
+    By.SERVICE: (("service", 1),),
+    By.OPERATION: (("service", 2), ("operation", 4)),
+}
+_NUMBERS: Final = (
+    _Number(
+        "req/s", "rate", 0, lambda row: per_second(row.per_second(row.calls.count))
+    ),
+    _Number("errors", "errors", 0, share, _error_style),
+    _Number(
+        "mean",
+        "mean",
+        56,
+        lambda row: duration(tally.mean_s(row.calls)),
+        _slow_style(lambda row: tally.mean_s(row.calls)),
+    ),
+    _Number(
+        "p50",
+        "p50",
+        110,
+        lambda row: _quantile(row, 0.5),
+        _slow_style(lambda row: tally.quantile(row.calls.duration_buckets, 0.5)),
+    ),
+    _Number(
+        "p99",
+        "p99",
+        64,
+        p99,
+        _slow_style(lambda row: tally.quantile(row.calls.duration_buckets, 0.99)),
+    ),
+    _Number(
+        "connects",
+        "connects",
+        100,
+        _count(lambda row: row.network.connects),
+        of_operations=False,
+    ),
+    _Number(
+        "failed",
+        "failed",
+        90,
+        _count(lambda row: row.connect_failures),
+        lambda row: "bold red" if row.connect_failures else "dim",
+        of_operations=False,
+    ),
+    _Number(
+        "rtt",
+        "rtt",
+        120,
+        lambda row: duration(rtt_s(row.network)),
+        of_operations=False,
+    ),
+    _Number(
+        "resent",
+        "retransmits",
+        130,
+        _count(lambda row: row.network.retransmits),
+        lambda row: "yellow" if row.network.retransmits else "dim",
+        of_operations=False,
+    ),
+    _Number(
+        "bytes/s",
+        "bytes",
+        140,
+        lambda row: megabytes(
+            row.per_second(row.network.sent_bytes + row.network.received_bytes)
+        ),
+        of_operations=False,
+    ),
+)
+# By which keys change the order: from left to right, as the columns stand.
+ORDER: Final = tuple(column.sort for column in _NUMBERS)
