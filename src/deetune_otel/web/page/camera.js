@@ -3,7 +3,8 @@
 
 const LEAST = 0.08;
 const MOST = 3;
-const MARGIN = 48;
+const MARGIN = 44;
+const BELOW = 32; // more at the bottom: there are the signs
 // A phone shows a part that can be read rather than all of it.
 const NARROW = 640; // px
 const LEGIBLE = 0.6;
@@ -57,12 +58,12 @@ export class Camera {
     const margin = Math.min(MARGIN, width / 10);
     const zoom = Math.max(
       width < NARROW ? LEGIBLE : LEAST,
-      Math.min(most, (width - 2 * margin) / (box[2] - box[0]), (height - 2 * MARGIN) / (box[3] - box[1])),
+      Math.min(most, (width - 2 * margin) / (box[2] - box[0]), (height - 2 * MARGIN - BELOW) / (box[3] - box[1])),
     );
     const target = {
       zoom,
       x: this.#left(box, zoom, width),
-      y: height / 2 - ((box[1] + box[3]) / 2) * zoom,
+      y: (height - BELOW) / 2 - ((box[1] + box[3]) / 2) * zoom,
     };
     this.#go(target, glides);
   }

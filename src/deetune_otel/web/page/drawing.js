@@ -295,7 +295,7 @@ export class Drawing {
     if (edge.health === "idle" && !isChosen) return;
     const { palette } = scene;
     const lines = edge.count ? [format.rate(edge.rate), format.duration(edge.p99)] : edge.failures ? ["cannot", "connect"] : ["idle"];
-    const trouble = edge.errors ? format.share(edge.errorRatio) : "";
+    const trouble = edge.errors ? format.share(edge.errorRatio) : edge.count && edge.failures ? "connect" : "";
     pen.font = `600 12px ${FONT}`;
     const troubleWidth = trouble ? pen.measureText(trouble).width + 12 : 0;
     pen.font = `12px ${FONT}`;
