@@ -325,3 +325,20 @@ def test_never_another_process_when_its_pid_comes_again() -> None:
     reused, wrong = map(int, done.stdout.split())
     assert reused > 0
     assert wrong == 0
+
+
+def test_listening_ports_in_another_network_namespace() -> None:
+    """Where the same numbers mean other sockets."""
+    code = (
+        "import socket, sys\n"
+        "one = socket.create_server(('0.0.0.0', 7777))\n"
+        "six = socket.create_server(('::', 7778), family=socket.AF_INET6)\n"
+        "print('listens', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with started([*in_namespaces("--net"), PYTHON, "-c", code]) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"listens\n"
+        facts = ProcessReader().read(owner_of(child.pid), with_ports=True)
+    assert facts is not None
+    assert facts.listening_ports == {7777, 7778}

@@ -106,6 +106,25 @@ def test_ended_processes_are_named_by_their_comm() -> None:
     assert names.service(ENDED) is service
 
 
+def test_an_ended_process_is_known_by_its_container_while_that_is_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "var/lib/docker/containers" / A
+    folder.mkdir(parents=True)
+    (folder / "config.v2.json").write_text(json.dumps({"Name": "/job"}))
+    with cgroup("unified", f"docker-{A}.scope") as group:
+        owner = ENDED._replace(cgroup_id=group.path.stat().st_ino)
+        named = resolver(root=tmp_path).service(owner)
+        unnamed = resolver(root=tmp_path / "none").service(owner)
+    gone = resolver(root=tmp_path).service(owner)
+    assert (named.name, named.found_by) == ("job", "container")
+    assert (unnamed.name, unnamed.found_by) == ("short-lived", "comm")
+    for service in (named, unnamed):
+        assert service.attributes["container.id"] == A
+        assert service.instance_id == f"host1:{owner.process.pid}:{A[:12]}"
+    assert "container.id" not in gone.attributes
+
+
 def test_a_pid_used_again_does_not_inherit(tmp_path: Path) -> None:
     """The same pid with an earlier start was another process, whatever runs now."""
     with started([PYTHON, script(tmp_path, "orders.py")]) as child:

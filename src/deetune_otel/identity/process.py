@@ -38,6 +38,8 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
 _COMMAND_LINE_BYTES: Final = 256 * 1024
 _ENVIRONMENT_BYTES: Final = 1024 * 1024
+_SOCKET_TABLE_BYTES: Final = 16 * 1024 * 1024  # 100,000 sockets; listening ones first
+_LISTENS: Final = b"0A"
 _SMALL_FILE_BYTES: Final = 64 * 1024
 _ENDED_STATES: Final = frozenset("ZXx")
 # Ended or forbidden; and a stat line that is not what the kernel writes today.
@@ -123,6 +125,21 @@ class _Directory:
         except OSError:
             return (0, 0)
         return (status.st_dev, status.st_ino)
+
+    def sockets(self) -> frozenset[int]:
+        """The inode numbers of those that it holds; none when it may not be known."""
+        try:
+            fd = os.open("fd", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._fd)
+        except OSError:
+            return frozenset()
+        try:
+            names = os.listdir(fd)  # noqa: PTH208 - a descriptor, no path
+            links = [self.link_if_allowed(f"fd/{name}") for name in names]
+        except OSError:
+            return frozenset()
+        finally:
+            os.close(fd)
+        return frozenset(_inode(link) for link in links if link.startswith("socket:"))
 
     def netns(self) -> int:
         return _inode(self.link_if_allowed("ns/net"))
@@ -229,7 +246,7 @@ class ProcessReader:
             command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
             if stat.state in _ENDED_STATES:
                 return None
-            ports = _listening_ports(directory.pid) if with_ports else frozenset()
+            ports = _listening_ports(directory) if with_ports else frozenset()
             environment = _environment(
                 directory.read_if_allowed("environ", _ENVIRONMENT_BYTES)
             )
@@ -248,8 +265,7 @@ class ProcessReader:
                 netns=directory.netns(),
                 listening_ports=ports,
             )
-            # Ended while we read: what came late may be empty for that reason. And
-            # psutil goes by the pid, which meant this process if it still lives now.
+            # Ended while we read: what came late may be empty for that reason.
             ended = directory.stat().state in _ENDED_STATES
         except _UNREADABLE:
             return None
@@ -320,16 +336,16 @@ def _is_child(child: _Directory, parent: _Directory) -> bool:
         return False
 
 
-def _listening_ports(pid: int) -> frozenset[int]:
-    try:
-        sockets = psutil.Process(pid).net_connections(kind="tcp")
-    except (psutil.Error, OSError):
-        return frozenset()
-    return frozenset(
-        socket.laddr.port
-        for socket in sockets
-        if socket.status == psutil.CONN_LISTEN and socket.laddr
-    )
+def _listening_ports(directory: _Directory) -> frozenset[int]:
+    """Those of its descriptors that listen, by the tables of its own network namespace."""
+    ports = {}
+    for table in ("net/tcp", "net/tcp6"):
+        for line in directory.read_if_allowed(table, _SOCKET_TABLE_BYTES).splitlines():
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == _LISTENS:
+                ports[int(fields[9])] = int(fields[1].rpartition(b":")[2], 16)
+    held = directory.sockets() if ports else frozenset()
+    return frozenset(port for inode, port in ports.items() if inode in held)
 
 
 def _arguments(command_line: bytes) -> tuple[str, ...]:

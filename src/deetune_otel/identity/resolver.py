@@ -6,7 +6,8 @@ on up to about a minute: one read of /proc/PID/stat and cmdline, one stat of its
 (under 0.1 ms). Only when these differ (an exec lays out memory anew, a server writes
 its title) is it named again; fork, socket, exec thus ends in the right name within
 a second. A process that ended keeps the name it had; one that had ended
-before it was ever looked at is named by its `comm`.
+before it was ever looked at is named by its `comm`, or its container's name or unit's
+where its cgroup is still there.
 
 A process that is put into another cgroup (a container's, another unit's) looks as before,
 and the kernel side tells a process's cgroup only once. So the text of its cgroup file is
@@ -42,6 +43,7 @@ from opentelemetry.semconv._incubating.attributes.process_attributes import (
 )
 
 from deetune_otel.config.schema import ServiceRule
+from deetune_otel.identity.cgroup_tree import CgroupTree
 from deetune_otel.identity.container import Cgroup, parse_cgroup
 from deetune_otel.identity.container_metadata import (
     ContainerMetadata,
@@ -99,6 +101,7 @@ class Resolver:
             self._host[HOST_ID] = host_id
         self._root = root
         self._reader = reader or ProcessReader()
+        self._cgroups = CgroupTree()
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._known: LRUCache[ProcessKey, _Known] = LRUCache(_PROCESSES)
@@ -128,7 +131,11 @@ class Resolver:
         fingerprint = self._reader.fingerprint(owner)
         facts = self._reader.read(owner, with_ports=self._with_ports)
         if facts is None:
-            service, fingerprint, cgroup = ended_service(owner.comm), None, ""
+            fingerprint, cgroup = None, self._cgroups.text(owner.cgroup_id)
+            place = parse_cgroup(cgroup)
+            service = ended_service(
+                owner.comm, cgroup=place, container=self._container(place)
+            )
         else:
             service, cgroup = self._identify(owner, facts), facts.cgroup
         return _Known(

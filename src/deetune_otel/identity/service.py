@@ -133,9 +133,29 @@ def identify(
     )
 
 
-def ended_service(comm: str) -> Service:
-    """The service of a process that had ended before it could be looked at."""
-    return Service(name=clean(comm) or UNKNOWN_SERVICE, found_by="comm")
+def ended_service(
+    comm: str,
+    *,
+    cgroup: Cgroup | None = None,
+    container: ContainerMetadata | None = None,
+) -> Service:
+    """The service of a process that had ended before it could be looked at.
+
+    Where it was may still be known.
+    """
+    cgroup = cgroup or Cgroup()
+    labels = container.labels if container else {}
+    name, found_by = clean(comm) or UNKNOWN_SERVICE, "comm"
+    if given := _container_name(container):
+        name, found_by = given, "container"
+    elif given := _unit_name(cgroup.unit):
+        name, found_by = given, "systemd"
+    return Service(
+        name=name,
+        namespace=clean(_first(labels, _NAMESPACE_LABELS)),
+        attributes=_cleaned(_place(cgroup, container)),
+        found_by=found_by,
+    )
 
 
 def command_of(facts: ProcessFacts) -> CommandName:
@@ -246,9 +266,18 @@ def _known_attributes(
     facts: ProcessFacts, cgroup: Cgroup, container: ContainerMetadata | None
 ) -> dict[str, str | int]:
     executable = facts.executable.removesuffix(" (deleted)").rpartition("/")[2]
+    return _cleaned(
+        {
+            PROCESS_EXECUTABLE_NAME: executable or facts.comm,
+            PROCESS_COMMAND: command_of(facts).command,
+        }
+        | _place(cgroup, container)
+    )
+
+
+def _place(cgroup: Cgroup, container: ContainerMetadata | None) -> dict[str, str]:
+    """Container and pod; "" for what is not known."""
     known = {
-        PROCESS_EXECUTABLE_NAME: executable or facts.comm,
-        PROCESS_COMMAND: command_of(facts).command,
         CONTAINER_ID: cgroup.container_id,
         CONTAINER_RUNTIME_NAME: cgroup.runtime,
         K8S_POD_UID: cgroup.pod_uid,
@@ -260,7 +289,11 @@ def _known_attributes(
             known[attribute] = _first(container.labels, names) or known.get(
                 attribute, ""
             )
-    return {key: text for key, value in known.items() if (text := clean(value))}
+    return known
+
+
+def _cleaned(attributes: Mapping[str, str]) -> dict[str, str | int]:
+    return {key: text for key, value in attributes.items() if (text := clean(value))}
 
 
 def _image_name(image: str) -> str:
