@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import signal
+import os
 import sys
-import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from deetune_otel import status
 from deetune_otel.cli.errors import CommandError, ExitCode
-from deetune_otel.cli.terminal import View, plain_lines
-from deetune_otel.config.schema import AgentSettings, Config, WebSettings
+from deetune_otel.cli.interrupts import Interrupts
+from deetune_otel.cli.rows import By, arranged, rows
+from deetune_otel.cli.terminal import megabytes, plain_lines, rows_table
+from deetune_otel.config import load
 from deetune_otel.demo.program import DemoError
 from deetune_otel.demo.stack import Customers, opened
 from deetune_otel.kernel import features
+from deetune_otel.model import Protocol
 from deetune_otel.pipeline import Agent
+from deetune_otel.topology.carry import to_json
+from deetune_otel.topology.model import NodeKind
+from deetune_otel.web.server import WebServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from deetune_otel.topology.snapshot import Snapshot
+    from rich.console import ConsoleOptions, RenderableType
+
+    from deetune_otel.model import Ledger
+    from deetune_otel.topology.model import NodeDetails, ServiceMap
 
 __all__ = ["Demo"]
 
@@ -40,18 +50,20 @@ PLAIN_EVERY: Final = 5  # refreshes; lines of a log stay, so there are fewer of 
 RATE: Final = 80.0
 MOST_RATE: Final = 1000.0
 SETTLE_S: Final = 5.0
-FRONT_DOOR: Final = ("customers", "nginx", "http")
+FRONT_DOOR: Final = ("customers", "nginx")
+WINDOW_S: Final = 30.0  # what the table is of: long enough for a p99
+WHOLE_S: Final = 86_400.0  # all that the map remembers
+LEAST_ROWS: Final = 4
+CHROME: Final = 9  # lines beside the rows: headlines, titles, what did not fit
 
 # Telemetry goes out only where the standard OTEL_* variables say so.
-CONFIG: Final = Config(
-    agent=AgentSettings(interval_s=REFRESH_S, log_level="warning"),
-    web=WebSettings(enabled=False),
-)
+FLAGS: Final = {"agent.interval_s": f"{REFRESH_S:g}", "agent.log_level": "warning"}
 
 
 class Demo:
-    """Show a small shop of real programs under load, and what deetune sees of it.
+    """Show a small shop of real programs under load, and the map that deetune draws of it.
 
+    The map is a page on this machine: its address is the first line and stays on the screen.
     nginx, two Python services, Redis and PostgreSQL are started in a folder of their own, on
     free ports of 127.0.0.1, and put under a steady load. None of them knows of deetune. All of
     it ends with the demo: by Ctrl-C, or after --for SECONDS.
@@ -92,13 +104,16 @@ class Demo:
     def run(self, args: argparse.Namespace) -> int:
         _check_kernel()
         console = Console(stderr=args.json, highlight=False, soft_wrap=True)
+        shown = _Shown()
         try:
-            with _Interrupts() as interrupts:
-                seen = _show(args, console, interrupts)
+            with Interrupts() as interrupts:
+                seen = _show(args, console, interrupts, shown)
         except DemoError as error:
             raise CommandError(str(error)) from error
         finally:
             console.print("Everything that the demo started has ended.")
+            if shown.url:
+                console.print(f"map: {shown.url} was live until now", style="bold")
         if args.json:
             json.dump(seen, sys.stdout, indent=2)
             print()
@@ -106,7 +121,7 @@ class Demo:
 
 
 def _show(
-    args: argparse.Namespace, console: Console, interrupts: _Interrupts
+    args: argparse.Namespace, console: Console, interrupts: Interrupts, shown: _Shown
 ) -> dict[str, Any]:
     def say(text: str) -> None:
         console.print(f"{text} …", style="dim")
@@ -117,25 +132,29 @@ def _show(
 
     with opened(begin) as shop, _running_agent(begin) as agent:
         watcher = _Watcher(agent)
+        shown.url = watcher.url
+        console.print(f"map: {watcher.url}", style="bold")
         with shop.customers(rate=args.rate) as customers:
             _watch(watcher, customers, args, console, interrupts)
             say("waiting for the last answers")
-            load = customers.finish()
-        view = watcher.last_view()
+            counted = customers.finish()
+        last = watcher.last_look()
+        document = watcher.document(last)
     console.print()
-    console.print("\n".join(_summary(view, load)))
-    return {
-        **view.snapshot.to_json(),
-        "load": load,
-        "ledger": _ledger_json(view),
-    }
+    console.print("\n".join(_summary(last, counted)))
+    return {**document, "load": counted}
 
 
 @contextmanager
 def _running_agent(say: Callable[[str], None]) -> Iterator[Agent]:
     say("starting the agent")
-    agent = Agent(CONFIG)
-    agent.start()
+    config = load(environ=os.environ, flags=FLAGS).config
+    agent = Agent(config)
+    try:
+        agent.start()
+    except WebServerError:  # another agent runs here: any free port will do
+        agent = Agent(replace(config, web=replace(config.web, port=0)))
+        agent.start()
     try:
         yield agent
     finally:
@@ -147,9 +166,9 @@ def _watch(
     customers: Customers,
     args: argparse.Namespace,
     console: Console,
-    interrupts: _Interrupts,
+    interrupts: Interrupts,
 ) -> None:
-    """Shows the picture every second until the time is over or a signal comes."""
+    """Shows what is seen every second until the time is over or a signal comes."""
     end = time.monotonic() + (args.seconds or float("inf"))
     is_table = console.is_terminal and not args.no_table
     live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
@@ -163,35 +182,103 @@ def _watch(
             customers.check()
             refreshes += 1
             if is_table:
-                live.update(watcher.view(), refresh=True)
+                live.update(watcher.look(), refresh=True)
             elif refreshes % PLAIN_EVERY == 0:
-                console.print("\n".join(plain_lines(watcher.view())), markup=False)
+                console.print("\n".join(watcher.look().lines()), markup=False)
     finally:
         if is_table:
             live.stop()
 
 
+@dataclass(slots=True)
+class _Shown:
+    """What a person was told to look at."""
+
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What there is to see at one time; rich draws it, or `lines` say it."""
+
+    url: str
+    map: ServiceMap
+    services: tuple[NodeDetails, ...]
+    ledger: Ledger
+    agent_cpu: float  # share of one core
+    agent_memory_bytes: int
+
+    @property
+    def uptime_s(self) -> float:
+        return (self.map.time_unix_ns - self.map.start_unix_ns) / 1e9
+
+    def lines(self) -> Iterator[str]:
+        yield self._headline().plain
+        edges = arranged(rows(self.map, By.EDGE), "rate")
+        yield from (f"  {line}" for line in plain_lines(edges))
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        width, room = options.max_width, max(2 * LEAST_ROWS, console.height - CHROME)
+        edges = arranged(rows(self.map, By.EDGE), "rate")
+        served = arranged(rows(self.map, By.OPERATION, self.services), "time")
+        for_edges = min(len(edges), max(LEAST_ROWS, room * 3 // 5))
+        yield Text(f"map: {self.url}", style="bold")
+        yield self._headline()
+        yield Text()
+        yield rows_table(edges, by=By.EDGE, width=width, room=for_edges)
+        yield Text()
+        yield rows_table(served, by=By.OPERATION, width=width, room=room - for_edges)
+
+    def _headline(self) -> Text:
+        text = Text(overflow="fold")
+        text.append(f"{self.uptime_s:.0f} s · ")
+        text.append(f"{self.ledger.counted.exchanges:,} exchanges counted · ")
+        missing = self.ledger.difference
+        if any(missing):
+            # Its lines are read one after the other while traffic goes on.
+            text.append(
+                f"ledger ≈ {missing.exchanges:+,} exchanges, {missing.bytes:+,} bytes",
+                style="yellow",
+            )
+        else:
+            text.append("ledger ✓", style="green")
+        for cause, line in self.ledger.lost.items():
+            if line.exchanges:
+                text.append(f" · {line.exchanges:,} {cause}", style="yellow")
+        text.append(f" · agent {self.agent_cpu:.1%} of a core, ")
+        text.append(megabytes(self.agent_memory_bytes))
+        return text
+
+
 class _Watcher:
-    """Looks at the agent from outside: its picture, its ledger, what it uses."""
+    """Looks at the agent from outside: its map, its ledger, what it uses."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._process = psutil.Process()
         self._process.cpu_percent()  # the next call tells what was used since this one
-        self._hooks = f"rung {int(features.probe().rung)}"
+        self.url = f"{agent.url}/"
 
-    def view(self) -> View:
-        return View(
-            snapshot=self._agent.snapshot(),
+    def look(self, window_s: float = WINDOW_S) -> _Look:
+        shown = self._agent.service_map(window_s=window_s)
+        details = (
+            self._agent.node_details(one.id, window_s=window_s)
+            for one in shown.nodes
+            if one.kind is NodeKind.SERVICE and one.served
+        )
+        return _Look(
+            url=self.url,
+            map=shown,
+            services=tuple(one for one in details if one is not None),
             ledger=self._agent.ledger(),
-            host=platform.node(),
-            hooks=self._hooks,
             agent_cpu=self._process.cpu_percent() / 100,
             agent_memory_bytes=self._process.memory_info().rss,
         )
 
-    def last_view(self) -> View:
-        """A picture of all until now, and a ledger that balances, if need be later.
+    def last_look(self) -> _Look:
+        """At all until now, with a ledger that balances, if need be later.
 
         Its lines are read one after the other: while other programs of the host have
         traffic, they seldom fit.
@@ -199,42 +286,34 @@ class _Watcher:
         now_unix_ns = time.time_ns()
         deadline = time.monotonic() + SETTLE_S
         while True:
-            view = self.view()
-            begin_unix_ns = view.snapshot.time_unix_ns - view.snapshot.interval_s * 1e9
-            is_whole = begin_unix_ns > now_unix_ns and not any(view.ledger.difference)
-            if is_whole or time.monotonic() > deadline:
-                return view
+            look = self.look(WHOLE_S)
+            is_whole = look.map.time_unix_ns > now_unix_ns
+            if is_whole and not any(look.ledger.difference):
+                return look
+            if time.monotonic() > deadline:
+                return look
             time.sleep(REFRESH_S / 10)
 
-
-class _Interrupts:
-    """SIGINT and SIGTERM, asked for where the demo can end in order.
-
-    Raised where they come, they could part a program that starts from who ends it.
-    """
-
-    def __init__(self) -> None:
-        self._came = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._before = {
-            number: signal.signal(number, lambda *_: self._came.set())
-            for number in (signal.SIGINT, signal.SIGTERM)
+    def document(self, look: _Look) -> dict[str, Any]:
+        """The map, its edges' and nodes' details by id, and the ledger."""
+        shown = look.map
+        edges = (
+            (one.id, self._agent.edge_details(one.id, window_s=WHOLE_S))
+            for one in shown.edges
+        )
+        return {
+            **to_json(shown, with_pairs=False),
+            "edge_details": {
+                of: to_json(one, window_s=shown.window_s, with_pairs=False)
+                for of, one in edges
+                if one is not None
+            },
+            "node_details": {
+                one.node.id: to_json(one, window_s=shown.window_s)
+                for one in look.services
+            },
+            "ledger": status.ledger(look.ledger),
         }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def wait(self, seconds: float) -> bool:
-        """Whether one came, within the time at the latest."""
-        return self._came.wait(seconds)
-
-    def check(self) -> None:
-        """Raises KeyboardInterrupt when one came."""
-        if self._came.is_set():
-            raise KeyboardInterrupt
 
 
 def _check_kernel() -> None:
@@ -248,14 +327,15 @@ def _check_kernel() -> None:
             )
 
 
-def _summary(view: View, load: dict[str, Any]) -> Iterator[str]:
-    snapshot, ledger = view.snapshot, view.ledger
+def _summary(look: _Look, load: dict[str, Any]) -> Iterator[str]:
+    shown, ledger = look.map, look.ledger
+    services = sum(one.kind is NodeKind.SERVICE for one in shown.nodes)
     yield (
-        f"{len(snapshot.services)} services, {len(snapshot.edges)} edges, "
-        f"{ledger.counted.exchanges:,} exchanges counted in {view.uptime_s:.0f} s."
+        f"{services} services, {len(shown.edges)} edges, "
+        f"{ledger.counted.exchanges:,} exchanges counted in {look.uptime_s:.0f} s."
     )
     answered = sum(one["count"] for one in load["operations"] if one["status"])
-    client, server = _seen_at_the_front_door(snapshot)
+    client, server = _seen_at_the_front_door(shown)
     yield f"The customers counted {answered:,} answers; deetune counted {client:,} at their"
     yield f"end of the connections and {server:,} at nginx's."
     if any(ledger.difference):
@@ -266,28 +346,16 @@ def _summary(view: View, load: dict[str, Any]) -> Iterator[str]:
         yield "The ledger balances, in exchanges and in bytes."
 
 
-def _seen_at_the_front_door(snapshot: Snapshot) -> tuple[int, int]:
+def _seen_at_the_front_door(shown: ServiceMap) -> tuple[int, int]:
     """Calls of customers to nginx, as counted at the client's and the server's end."""
-    for edge in snapshot.edges:
-        if (edge.client, edge.server, edge.protocol) == FRONT_DOOR:
-            server = edge.server_total
-            return edge.total.count, server.count if server else 0
+    names = {node.id: node.name for node in shown.nodes}
+    for edge in shown.edges:
+        if (names[edge.client], names[edge.server]) == FRONT_DOOR:
+            for one in edge.calls:
+                if one.protocol is Protocol.HTTP:
+                    server = one.at_server
+                    return one.calls.count, server.count if server else 0
     return 0, 0
-
-
-def _ledger_json(view: View) -> dict[str, Any]:
-    def line(one: Any) -> dict[str, int]:
-        return dict(one._asdict())
-
-    ledger = view.ledger
-    return {
-        "seen": line(ledger.seen),
-        "counted": line(ledger.counted),
-        "open": line(ledger.open),
-        "lost": {cause: line(one) for cause, one in ledger.lost.items()},
-        "noted": {cause: line(one) for cause, one in ledger.noted.items()},
-        "difference": line(ledger.difference),
-    }
 
 
 def _positive(text: str) -> float:
