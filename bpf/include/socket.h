@@ -128,6 +128,20 @@ static __u32 dt_epoch = 1;
 static const struct dt_conn dt_no_conn;
 static const struct dt_flight dt_no_flight;
 
+/* The peer has an inode once it was accepted, and until it is closed. */
+static __always_inline void dt_unix_peer(struct dt_conn *c, struct sock *sk)
+{
+	struct unix_sock *u = bpf_skc_to_unix_sock(sk);
+	__u32 inode = u ? dt_inode((struct sock *)u->peer) : 0;
+
+	if (!inode)
+		return;
+	c->rx_first_seq = inode ^ dt_unix_salt;
+	c->flags |= DT_CONN_FIRST_SEQS;
+	if (c->edge && c->opened_edge == c->edge)
+		dt_join_ends(c);
+}
+
 static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 {
 	__u64 cookie = bpf_get_socket_cookie(sk);
@@ -135,6 +149,8 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 	struct unix_sock *u;
 	__u64 *mark;
 
+	if (c && !(c->flags & DT_CONN_FIRST_SEQS))
+		dt_unix_peer(c, sk);
 	if (c)
 		return c;
 	mark = bpf_sk_storage_get(&unix_marks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -153,8 +169,8 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
 	c->flags |= DT_CONN_ESTABLISHED;
 	c->tx_first_seq = dt_inode(sk) ^ dt_unix_salt;
-	if (u)
-		c->rx_first_seq = dt_inode((struct sock *)u->peer) ^ dt_unix_salt;
+	c->rx_first_seq = dt_unix_salt;
+	dt_unix_peer(c, sk);
 	return c;
 }
 

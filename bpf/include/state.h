@@ -58,13 +58,14 @@ struct dt_walker {
 };
 
 enum dt_conn_flag {
-	DT_CONN_TENTATIVE = 1,	/* the protocol is taken, no exchange has confirmed it */
-	DT_CONN_IGNORED = 2,	/* the agent's own, or a kernel socket */
-	DT_CONN_MIDSTREAM = 4,	/* older than the agent: out of step until a request begins */
-	DT_CONN_FIRST_SEQS = 8, /* tx_first_seq and rx_first_seq are known */
-	DT_CONN_ULP = 16,	/* TCP's counts are not the application's (kTLS) */
-	DT_CONN_PUBSUB = 32,	/* Redis: messages may come that answer no request */
-	DT_CONN_MONITOR = 64,	/* Redis: nothing that comes answers a request any more */
+	DT_CONN_TENTATIVE = 1, /* the protocol is taken, no exchange has confirmed it */
+	DT_CONN_IGNORED = 2,   /* the agent's own, or a kernel socket */
+	DT_CONN_MIDSTREAM = 4, /* older than the agent: out of step until a request begins */
+	DT_CONN_FIRST_SEQS =
+		8,	      /* tx_first_seq and rx_first_seq are known (Unix: the peer's inode) */
+	DT_CONN_ULP = 16,     /* TCP's counts are not the application's (kTLS) */
+	DT_CONN_PUBSUB = 32,  /* Redis: messages may come that answer no request */
+	DT_CONN_MONITOR = 64, /* Redis: nothing that comes answers a request any more */
 	DT_CONN_ESTABLISHED = 128,
 };
 

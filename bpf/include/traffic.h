@@ -135,7 +135,7 @@ static __always_inline void dt_connected(struct dt_conn *c)
 	if (v)
 		__sync_fetch_and_add(&v->opened, 1);
 	c->opened_edge = c->edge;
-	if (c->flags & DT_CONN_FIRST_SEQS || c->transport == DT_TRANSPORT_UNIX)
+	if (c->flags & DT_CONN_FIRST_SEQS)
 		dt_join_ends(c);
 }
 
