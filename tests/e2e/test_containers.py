@@ -183,7 +183,7 @@ def _calls(scene: Scene) -> dict[tuple[str, str], int]:
     calls: Counter[tuple[str, str]] = Counter()
     for name, labels, value in page:
         role = DURATIONS.get(name)
-        if role and labels["server_port"] in ports:
+        if role and labels.get("server_port") in ports:
             calls[role, containers[labels["job"], labels["instance"]]] += int(value)
     return dict(calls)
 
