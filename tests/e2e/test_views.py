@@ -159,14 +159,15 @@ def test_every_recording_rule_gives_values(name: str, watched: Watched) -> None:
 
 
 def test_an_alert_fires_when_a_service_fails(watched: Watched) -> None:
-    def firing() -> set[tuple[str, str]]:
+    def firing() -> frozenset[tuple[str, str]]:
         found = watched.prometheus.query(
             'ALERTS{alertname="DeetuneEdgeFailsFast", alertstate="firing"}'
         )
-        return {(one.labels["client"], one.labels["server"]) for one in found}
+        # Whatever else fails on this machine is seen, too.
+        return EDGES & {(one.labels["client"], one.labels["server"]) for one in found}
 
     wait_until(firing, "the alert fires")
-    failing = {("e2e-client", "e2e-front"), ("e2e-front", "e2e-orders")}
+    failing = frozenset({("e2e-client", "e2e-front"), ("e2e-front", "e2e-orders")})
     wait_for_equal(firing, failing, "it fires for the edges that fail, and no other")
 
 
