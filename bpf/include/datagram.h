@@ -107,12 +107,23 @@ static __always_inline void dt_lookup_ends(const struct dt_lookup *l, struct dt_
 /* Nobody answered: an exchange without an end. l: a copy, for a deleted entry is soon another's. */
 static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const struct dt_lookup *l)
 {
+	struct dt_edge_key nobody = {
+		.owner_id = l->owner_id,
+		.role = l->role,
+		.transport = DT_TRANSPORT_UDP,
+		.port = l->port,
+	};
+	struct dt_edge fresh = {}, *edge;
 	struct dt_exchange x = {};
 	struct dt_series *v;
 
 	if (bpf_map_delete_elem(&lookups, key))
 		return 0; /* answered meanwhile */
 	dt_lookup_ends(l, &x, bpf_ktime_get_ns());
+	if (!x.key.edge) {
+		edge = dt_edge_of(&nobody, &fresh);
+		x.key.edge = edge ? edge->id : 0;
+	}
 	x.key.end = DT_END_CLOSED;
 	v = dt_series_of(&x.key, l->role);
 	if (v)
@@ -130,6 +141,7 @@ static __always_inline void dt_dns_question(struct dt_conn *c, struct dt_scratch
 		.bytes = bytes,
 		.key = { .edge = edge, .protocol = DT_PROTOCOL_DNS },
 		.owner_id = c->owner_id,
+		.port = c->ends.local_port,
 		.role = role,
 	};
 	struct dt_lookup *before = bpf_map_lookup_elem(&lookups, key), old;

@@ -89,8 +89,9 @@ struct dt_lookup {
 	__u64 bytes;
 	struct dt_series_key key;
 	__u32 owner_id;
+	__u16 port; /* of the server, for one whose client is not known */
 	__u8 role;
-	__u8 pad[3];
+	__u8 pad;
 };
 
 struct { /* DNS look-ups without an answer so far; kernel inserts and deletes */
