@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.factories import edge
 
-from deetune_otel.joining import MAX_QUESTIONS, MAX_SEARCHES, SAMPLE, SEARCHES, Joining
+from deetune_otel.joining import (
+    MAX_QUESTIONS,
+    MAX_SEARCHES,
+    SAMPLE,
+    SEARCHES,
+    Joining,
+    disguised,
+)
 from deetune_otel.model import (
     DnsAnswer,
     Edge,
@@ -77,7 +84,8 @@ class World:
         self.rested += 1
 
     def service_at(self, pair: Pair, role: Role) -> Service | None:
-        return self.services.get((pair, role))
+        known = {(disguised(one), of): who for (one, of), who in self.services.items()}
+        return known.get((pair, role))
 
     def connect(self, to: str = "", port: int = 8080) -> Pair:
         """A connection to the virtual address, which led there."""
@@ -383,3 +391,14 @@ def test_answers_that_wait_are_bounded_and_counted(
     of.learn(DnsAnswer(1, NETNS, 0, b"garbage"))
     of.read()
     assert of.counts["dropped"] == 2
+
+
+def test_nobody_is_told_sequence_numbers() -> None:
+    world = World()
+    pair = Pair(123_456_789, 987_654_321)
+    world.links.append(Link(pair, CLIENT_EDGE.id, 0, 1, 80))
+    of = joining(world)
+    of.read()
+    [told] = of.pairs_of()[CLIENT_EDGE.id]
+    assert told == disguised(pair)
+    assert not set(pair) & set(told)

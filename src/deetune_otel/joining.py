@@ -10,13 +10,15 @@ so this is a fair sample, and both ends of an edge choose the same ones without 
 from __future__ import annotations
 
 import heapq
+import struct
 from collections import Counter, defaultdict, deque
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 from typing import Protocol as Shape
 
 from cachetools import LRUCache
 
-from deetune_otel.model import Role, Transport
+from deetune_otel.model import Pair, Role, Transport
 from deetune_otel.netlink.conntrack import TCP, UDP, Flow
 from deetune_otel.protocols.dns import answers
 from deetune_otel.topology.datagrams import two_ends
@@ -25,11 +27,11 @@ from deetune_otel.topology.far import Far
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from deetune_otel.model import DnsAnswer, Edge, Link, Pair, Service
+    from deetune_otel.model import DnsAnswer, Edge, Link, Service
     from deetune_otel.topology.addresses import AddressBook, Named
     from deetune_otel.topology.far import OpenEdge
 
-__all__ = ["Joining"]
+__all__ = ["Joining", "disguised"]
 
 # Connections of an edge that are looked at; the share of a server that gets a tenth of them is
 # then known to some 5 %.
@@ -47,6 +49,7 @@ MAX_JOINED: Final = 16_384
 # DNS answers between two readings; 600 bytes each.
 MAX_WAITING: Final = 4_096
 
+_PAIR: Final = struct.Struct(">II")
 _UNANSWERED: Final = object()
 
 
@@ -311,9 +314,18 @@ def _samples(links: Iterable[Link]) -> dict[int, list[Link]]:
         if not link.client_edge_id or not link.server_edge_id:
             by_edge[link.client_edge_id or link.server_edge_id].append(link)
     return {
-        edge_id: heapq.nsmallest(SAMPLE, links, key=lambda link: link.pair)
+        edge_id: [
+            link._replace(pair=disguised(link.pair))
+            for link in heapq.nsmallest(SAMPLE, links, key=lambda link: link.pair)
+        ]
         for edge_id, links in by_edge.items()
     }
+
+
+def disguised(pair: Pair) -> Pair:
+    """The same at both ends still, but no sequence numbers: who knows those can forge segments."""
+    digest = blake2b(_PAIR.pack(*pair), digest_size=_PAIR.size).digest()
+    return Pair(*_PAIR.unpack(digest))
 
 
 def _far(

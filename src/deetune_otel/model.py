@@ -161,7 +161,8 @@ NO_TRAFFIC: Final = Traffic(
 class Pair(NamedTuple):
     """Names one connection identically at both ends, on any host, through NAT.
 
-    The first data sequence number of each direction; for Unix sockets salted inode numbers.
+    The first data sequence number of each direction; for Unix sockets salted inode numbers. What
+    leaves the agent is a digest of them.
     """
 
     client_seq: int
