@@ -181,3 +181,15 @@ def test_who_ended_is_let_go_and_leaves_its_counts(
     assert operations(shop) == {"HTTP": 5}
     assert shop.node.instances == ()
     assert world.counted() == {"shop": 5}
+
+
+def test_a_name_that_nobody_has_any_more_lets_go_of_its_sums() -> None:
+    world = server()
+    world.maps.series = {key(signature=0): value(3)}
+    world.read()
+    world.maps.owners = {1: owner(1, comm="renamed")}
+    world.maps.series = {key(signature=0): value(5)}
+    world.read()
+    assert world.counted() == {"shop": 3, "renamed": 2}
+    world.sums.accumulators.end_interval(time.time_ns() + 3600 * 10**9)
+    assert world.counted() == {"renamed": 2}

@@ -159,7 +159,9 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("script", ["setup", "test", "build-bpf", "demo", "bench", "lab"])
+@pytest.mark.parametrize(
+    "script", ["setup", "test", "build-bpf", "demo", "bench", "lab"]
+)
 def test_scripts_can_be_run(script: str) -> None:
     path = ROOT / "script" / script
     assert path.stat().st_mode & 0o111

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
 from deetune_otel.naming import Named, no_edge
 from deetune_otel.signals.red import OVERFLOW_SERVICE
+from deetune_otel.signals.resource import service_key
 from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from deetune_otel.departures import Departures
     from deetune_otel.identity.resolver import Resolver
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from deetune_otel.model import Edge, Owner, SeriesKey, SeriesValue, Service
     from deetune_otel.naming import Names
     from deetune_otel.reporting import Sums
+    from deetune_otel.signals.resource import ServiceKey
     from deetune_otel.steering import Steering
     from deetune_otel.topology.graph import Graph
 
@@ -114,10 +117,28 @@ class Counting:
 
     def _meet(self, named: Mapping[int, Named]) -> None:
         """Tell the graph of edges that are new, or whose process is called otherwise by now."""
+        renamed = []
         for edge_id, of in named.items():
-            if self._met.get(edge_id) != of.service:
-                self._met[edge_id] = of.service
-                self._graph.meet(of.edge, of.service, netns=of.netns)
+            before = self._met.get(edge_id)
+            if before == of.service:
+                continue
+            if before is not None:
+                renamed.append(before)
+            self._met[edge_id] = of.service
+            self._graph.meet(of.edge, of.service, netns=of.netns)
+        if renamed:
+            self._forget_names(
+                renamed, {service_key(of.service) for of in named.values()}
+            )
+
+    def _forget_names(
+        self, renamed: Iterable[Service], still: AbstractSet[ServiceKey]
+    ) -> None:
+        """Nobody is called so any more: these sums end, once every reader had the last ones."""
+        with self._sums.lock:
+            for service in renamed:
+                if service_key(service) not in still:
+                    self._sums.accumulators.forget(service)
 
     def _count(
         self,

@@ -135,3 +135,12 @@ def test_what_is_dropped_changes_nothing_that_can_be_asked() -> None:
         history.FINE_STEPS * history.FINE_STEP_NS - history.COARSE_STEP_NS
     )
     assert sum(past.at(begin)) == begin.end_ns // S
+
+
+def test_a_window_older_than_the_agent_has_all_its_steps() -> None:
+    timeline = Timeline(0)
+    for n in range(1, 5):
+        timeline.end_reading(n * 10 * S)
+    begin = timeline.since(60 * S)
+    assert begin.is_fine
+    assert [end.end_ns // S for end in timeline.steps_since(begin)] == [10, 20, 30, 40]

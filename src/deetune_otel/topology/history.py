@@ -80,7 +80,9 @@ class Timeline:
         """Where a window that ends now begins: the nearest end of a step that is kept."""
         wanted = self.now_ns - window_ns
         fine, coarse = self._fine.ends, self._coarse.ends
-        ends = fine if wanted >= fine[0].end_ns else coarse
+        # the first fine step is number 0 while they reach back to the start
+        is_fine = wanted >= fine[0].end_ns or not fine[0].number
+        ends = fine if is_fine else coarse
         before = [end for end in ends if end.end_ns < self.now_ns] or [ends[0]]
         return min(before, key=lambda end: abs(end.end_ns - wanted))
 
