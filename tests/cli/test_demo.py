@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from tests.cli.tty import Tty
 from tests.process import wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-m", "deetune_otel", "demo"]
 FRONT = ("customers", "nginx", "http")
+ENDED = (
+    r"Everything that the demo started has ended\.\n"
+    r"map: http://127\.0\.0\.1:\d+/ was live until now\n\Z"
+)
 EDGES = {
     FRONT,
     ("nginx", "shop", "http"),
@@ -58,7 +65,7 @@ def seen(place: Path) -> dict[str, Any]:
         env=at(place),
     )
     assert done.returncode == 0, done.stderr
-    assert "Everything that the demo started has ended." in done.stderr
+    assert re.search(ENDED, done.stderr)
     assert left_at(place) == []
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -66,8 +73,7 @@ def seen(place: Path) -> dict[str, Any]:
 
 @pytest.mark.e2e
 def test_who_calls_whom(seen: dict[str, Any]) -> None:
-    edges = {(one["client"], one["server"], one["protocol"]) for one in seen["edges"]}
-    assert edges >= EDGES
+    assert set(calls(seen)) >= EDGES
 
 
 @pytest.mark.e2e
@@ -76,19 +82,16 @@ def test_both_ends_of_the_front_door_counted_what_the_customers_did(
 ) -> None:
     answers = [one for one in seen["load"]["operations"] if one["status"]]
     total = sum(one["count"] for one in answers)
-    (front,) = (
-        one
-        for one in seen["edges"]
-        if (one["client"], one["server"], one["protocol"]) == FRONT
-    )
+    front = calls(seen)[FRONT]
     assert total > 500
-    assert front["total"]["count"] == total
-    assert front["server_total"]["count"] == total
+    assert front["calls"]["count"] == total
+    assert front["total"] == total
+    assert front["at_server"]["count"] == total
     # OpenTelemetry: a client's error is a 4xx or a 5xx, a server's a 5xx alone
-    assert front["total"]["errors"] == sum(
+    assert front["calls"]["errors"] == sum(
         one["count"] for one in answers if one["status"] >= 400
     )
-    assert front["server_total"]["errors"] == sum(
+    assert front["at_server"]["errors"] == sum(
         one["count"] for one in answers if one["status"] >= 500
     )
 
@@ -100,18 +103,25 @@ def test_every_operation_is_counted_at_both_ends_under_its_own_name(
     theirs: Counter[str] = Counter()
     for one in seen["load"]["operations"]:
         theirs[one["operation"]] += one["count"]
-    for service, role in (("customers", "client"), ("nginx", "server")):
-        ours = operations(seen, service, role)  # of every nginx on this host
-        assert {name: ours[name] for name in theirs} == theirs
+    (front,) = (
+        one
+        for one in seen["edge_details"].values()
+        if names_of(seen, one["edge"]) == FRONT[:2]
+    )
+    for details in (front, served_by(seen, "nginx")):
+        ours = {
+            one["name"]: one["calls"]["count"]
+            for one in details["operations"]
+            if one["protocol"] == "http"
+        }
+        # nginx may serve others on this host
+        assert {name: ours.get(name) for name in theirs} == theirs
 
 
 @pytest.mark.e2e
 def test_the_slow_and_the_failing_stand_out(seen: dict[str, Any]) -> None:
-    (shop,) = (one for one in seen["services"] if one["name"] == "shop")
     served = {
-        one["name"]: one["total"]
-        for one in shop["operations"]
-        if one["role"] == "server"
+        one["name"]: one["calls"] for one in served_by(seen, "shop")["operations"]
     }
     assert served["GET /search"]["mean_s"] > 0.3
     assert served["GET /products/{id}"]["mean_s"] < 0.3
@@ -144,8 +154,23 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, place: Path) -> None:
         finally:
             demo.kill()
     assert b"The ledger balances" in rest
-    assert rest.endswith(b"Everything that the demo started has ended.\n")
+    assert re.search(ENDED.encode(), rest)
     assert left_at(place) == []
+
+
+@pytest.mark.e2e
+def test_in_a_terminal_the_maps_address_is_what_stands_first(place: Path) -> None:
+    with Tty([*COMMAND, "--for", "6"], env=at(place)) as tty:
+        tty.wait(lambda: "→ nginx" in tty.text and "GET /search" in tty.text)
+        line = next(line for line in tty.lines if line.startswith("map: "))
+        url = line.removeprefix("map: ")
+        assert url.startswith("http://127.0.0.1:")
+        with urlopen(Request(url, headers={"Accept": "text/html"})) as page:
+            assert b"<html" in page.read()
+        assert tty.ended() == 0
+        last = next(line for line in reversed(tty.lines) if line)
+        assert last == f"map: {url} was live until now"
+        assert tty.mode == tty.mode_before
 
 
 @pytest.mark.e2e
@@ -195,14 +220,25 @@ def test_senseless_numbers_are_refused(flag: str, value: str, why: str) -> None:
     assert why in done.stderr
 
 
-def operations(seen: dict[str, Any], service: str, role: str) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for one in seen["services"]:
-        if one["name"] == service:
-            for operation in one["operations"]:
-                if (operation["role"], operation["protocol"]) == (role, "http"):
-                    found[operation["name"]] += operation["total"]["count"]
-    return found
+def names_of(seen: dict[str, Any], edge: dict[str, Any]) -> tuple[str, str]:
+    names = {one["id"]: one["name"] for one in seen["nodes"]}
+    return names[edge["client"]], names[edge["server"]]
+
+
+def calls(seen: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The calls of each edge and protocol, by the names of its ends."""
+    return {
+        (*names_of(seen, edge), one["protocol"]): one
+        for edge in seen["edges"]
+        for one in edge["calls"]
+    }
+
+
+def served_by(seen: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = (
+        one for one in seen["node_details"].values() if one["node"]["name"] == name
+    )
+    return dict(found)
 
 
 def at(place: Path) -> dict[str, str]:

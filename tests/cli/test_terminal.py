@@ -9,242 +9,129 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.topology.maps import calls, edge, network, service_map
 
-from deetune_otel.cli.terminal import View, plain_lines
-from deetune_otel.model import Ledger, LedgerLine, Protocol, Role
-from deetune_otel.topology.snapshot import (
-    EdgeView,
-    Ends,
-    OperationView,
-    ServiceView,
-    Snapshot,
-    Stats,
+from deetune_otel.cli.rows import By, Row, arranged, rows
+from deetune_otel.cli.terminal import (
+    Look,
+    duration,
+    megabytes,
+    plain_lines,
+    rows_table,
+    sparkline,
+    whole_duration,
 )
+from deetune_otel.model import Protocol
 
-SECOND = 10**9
-
-
-def stats(count: int = 100, **changes: Any) -> Stats:
-    values: dict[str, Any] = {
-        "count": count,
-        "errors": 0,
-        "rate": count / 10,
-        "error_ratio": 0.0,
-        "mean_s": 0.00123,
-        "p50_s": 0.0025,
-        "p90_s": 0.0045,
-        "p99_s": 0.0049,
-        "request_bytes": 10 * count,
-        "response_bytes": 20 * count,
-    }
-    return Stats(**values | changes)
-
-
-def edge(client: str, server: str, protocol: Protocol, total: Stats) -> EdgeView:
-    return EdgeView(
-        client=client,
-        server=server,
-        protocol=protocol,
-        ends=Ends.BOTH,
-        now=total,
-        total=total,
-        server_now=None,
-        server_total=None,
-    )
-
-
-def service(name: str, *operations: tuple[str, Role, Stats]) -> ServiceView:
-    return ServiceView(
-        name=name,
-        found_by="script",
-        instances=1,
-        now=stats(),
-        total=stats(),
-        operations=tuple(
-            OperationView(
-                name=operation, protocol=Protocol.HTTP, role=role, now=one, total=one
-            )
-            for operation, role, one in operations
+A, NGINX, SHOP, DB = (
+    "service:/customers", "service:/nginx", "service:/shop", "address:127.0.0.1:9"
+)  # fmt: skip
+ROWS = arranged(
+    rows(
+        service_map(
+            [
+                edge(A, NGINX, calls(72_000, errors=18, each_s=0.00123)),
+                edge(NGINX, SHOP, calls(498, errors=30, each_s=0.0119)),
+                edge(SHOP, "service:/postgres", calls(240, protocol=Protocol.UNKNOWN, each_s=0.3011)),
+                edge(SHOP, DB, network=network(0, connect_failures={"ECONNREFUSED": 7})),
+            ]
         ),
-    )
+        By.EDGE,
+    ),
+    "rate",
+)  # fmt: skip
 
 
-SLOW = stats(40, mean_s=0.3011, p50_s=0.31, p90_s=0.42, p99_s=0.497)
-FAILING = stats(
-    83, errors=5, error_ratio=5 / 83, mean_s=0.0119, p50_s=0.0083, p90_s=0.02, p99_s=1.5
-)
-BOTH_FAIL = stats(12000, errors=3, error_ratio=3 / 12000, p99_s=10.0)
-NEVER = stats(0, mean_s=None, p50_s=None, p90_s=None, p99_s=None)
-
-
-def view(**changes: Any) -> View:
-    snapshot = Snapshot(
-        start_unix_ns=0,
-        time_unix_ns=12 * SECOND,
-        interval_s=1.0,
-        services=(
-            service(
-                "shop",
-                ("GET /products/{id}", Role.SERVER, stats(561)),
-                ("GET /search", Role.SERVER, SLOW),
-                ("POST /checkout", Role.SERVER, FAILING),
-                ("POST /orders", Role.CLIENT, stats(1000)),
-            ),
-            service("redis-server", ("GET", Role.SERVER, BOTH_FAIL)),
-        ),
-        edges=(
-            edge("customers", "nginx", Protocol.HTTP, BOTH_FAIL),
-            edge("nginx", "shop", Protocol.HTTP, FAILING),
-            edge("shop", "postgres", Protocol.UNKNOWN, SLOW),
-            edge("shop", "127.0.0.1:9", Protocol.CONNECT, NEVER),
-        ),
-    )
-    values: dict[str, Any] = {
-        "snapshot": snapshot,
-        "ledger": ledger(),
-        "host": "debian",
-        "hooks": "rung 1",
-        "agent_cpu": 0.0123,
-        "agent_memory_bytes": 61_400_000,
-    }
-    return View(**values | changes)
-
-
-def ledger(counted: int = 12_345, **lost: int) -> Ledger:
-    zero = LedgerLine(0, 0)
-    return Ledger(
-        seen=LedgerLine(12_345 + sum(lost.values()), 0),
-        counted=LedgerLine(counted, 0),
-        open=zero,
-        lost={cause: LedgerLine(count, 0) for cause, count in lost.items()},
-        noted={},
-    )
-
-
-def drawn(shown: View, width: int = 100, height: int = 40) -> str:
-    console = Console(
-        file=io.StringIO(), width=width, height=height, force_terminal=False
-    )
+def drawn(
+    found: list[Row] = ROWS, width: int = 100, room: int = 40, **more: Any
+) -> str:
+    console = Console(file=io.StringIO(), width=width, **more)
     with console.capture() as capture:
-        console.print(shown)
+        console.print(
+            rows_table(
+                found, by=By.EDGE, width=width, room=room, look=Look(sort="rate")
+            )
+        )
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 WIDE = """\
-debian · rung 1 · 12 s · 12,345 exchanges counted · ledger ✓ · agent 1.2% of a core, 61 MB
-
-client            → server         protocol  req/s   calls   errors     mean     p50     p90     p99
-customers         → nginx          http      1,200  12,000  < 0.1 %  1.23 ms  < 5 ms  < 5 ms  > 10 s
-nginx             → shop           http        8.3      83    6.0 %    12 ms    8 ms   20 ms   1.5 s
-shop              → postgres       unknown     4.0      40      0 %   301 ms  310 ms  420 ms  497 ms
-shop              → 127.0.0.1:9    connect     0.0       0      0 %        -       -       -       -
-
-service         operation                    req/s   calls   errors     mean     p50     p90     p99
-redis-server    GET                          1,200  12,000  < 0.1 %  1.23 ms  < 5 ms  < 5 ms  > 10 s
-shop            GET /search                    4.0      40      0 %   301 ms  310 ms  420 ms  497 ms
-shop            POST /checkout                 8.3      83    6.0 %    12 ms    8 ms   20 ms   1.5 s
-shop            GET /products/{id}            56.1     561      0 %  1.23 ms  < 5 ms  < 5 ms  < 5 ms
-"""
+client                    → server                 protocol  req/s▼   errors     mean     p50     p99  connects  failed  rtt  resent
+customers                 → nginx                  http       1,200  < 0.1 %  1.23 ms  < 5 ms  < 5 ms         0       0    -       0
+nginx                     → shop                   http         8.3    6.0 %    12 ms   18 ms   25 ms         0       0    -       0
+shop                      → postgres               unknown      4.0      0 %   301 ms  375 ms  498 ms         0       0    -       0
+shop                      → 127.0.0.1:9            tcp          0.0    100 %        -       -       -         0       7    -       0"""
 NARROW = """\
-debian · rung 1 · 12 s · 12,345 exchanges counted · ledger ✓
-· agent 1.2% of a core, 61 MB
-
-client         → server      req/s   errors     mean     p99
-customers      → nginx       1,200  < 0.1 %  1.23 ms  > 10 s
-nginx          → shop          8.3    6.0 %    12 ms   1.5 s
-shop           → postgres      4.0      0 %   301 ms  497 ms
-shop           → 127.0.0.1…    0.0      0 %        -       -
-
-service    operation         req/s   errors     mean     p99
-redis-se…  GET               1,200  < 0.1 %  1.23 ms  > 10 s
-shop       GET /search         4.0      0 %   301 ms  497 ms
-shop       POST /checkout      8.3    6.0 %    12 ms   1.5 s
-shop       GET /products/{…   56.1      0 %  1.23 ms  < 5 ms
-"""
+client             → server          req/s▼   errors     p99
+customers          → nginx            1,200  < 0.1 %  < 5 ms
+nginx              → shop               8.3    6.0 %   25 ms
+shop               → postgres           4.0      0 %  498 ms
+shop               → 127.0.0.1:9        0.0    100 %       -"""
 
 
-@pytest.mark.parametrize(("width", "golden"), [(100, WIDE), (60, NARROW)])
+@pytest.mark.parametrize(("width", "golden"), [(132, WIDE), (60, NARROW)])
 def test_golden(width: int, golden: str) -> None:
-    assert drawn(view(), width) == golden.rstrip("\n")
+    assert drawn(width=width) == golden
 
 
-def test_operations_are_ordered_by_the_time_they_took_in_all() -> None:
-    lines = drawn(view()).splitlines()
-    shown = [line.split()[:3] for line in lines if line.startswith("shop  ")][-3:]
-    assert [words[2] for words in shown] == ["/search", "/checkout", "/products/{id}"]
-
-
-@pytest.mark.parametrize("width", [40, 60, 76, 80, 99, 100, 132, 200])
+@pytest.mark.parametrize("width", [20, 40, 60, 76, 80, 99, 100, 132, 200])
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
-    lines = drawn(view(), width).splitlines()
+    lines = drawn(width=width).splitlines()
     assert max(map(len, lines)) <= width
-    assert any("nginx" in line for line in lines)
+    assert len(lines) == 5
 
 
-def many(count: int) -> View:
-    shown = view()
-    edges = tuple(
-        edge("customers", f"server-{number:03}", Protocol.HTTP, stats(number))
-        for number in range(count)
-    )
-    operations = [
-        (f"GET /{number}", Role.SERVER, stats(number)) for number in range(50)
-    ]
-    snapshot = Snapshot(
-        start_unix_ns=0,
-        time_unix_ns=shown.snapshot.time_unix_ns,
-        interval_s=1.0,
-        services=(service("shop", *operations),),
-        edges=edges,
-    )
-    return view(snapshot=snapshot)
-
-
-@pytest.mark.parametrize("height", [24, 30, 50])
-def test_what_does_not_fit_is_said_and_the_busiest_stay(height: int) -> None:
-    text = drawn(many(60), height=height)
-    assert len(text.splitlines()) <= height
-    assert "server-059" in text
-    assert "server-001" not in text
-    assert text.count("… ") == 2
-    assert all(line.endswith(" more") for line in text.splitlines() if "… " in line)
-
-
-def test_a_ledger_that_does_not_balance_says_by_how_much() -> None:
-    text = drawn(view(ledger=ledger(12_300)))
-    assert "ledger ≈ +45 exchanges, +0 bytes" in text
-    assert "✓" not in text
-
-
-def test_losses_have_their_names() -> None:
-    text = drawn(view(ledger=ledger(midstream=7, unparsed=0)))
-    assert "ledger ✓ · 7 midstream" in text
-    assert "unparsed" not in text
+@pytest.mark.parametrize("room", [1, 2, 3, 4])
+def test_what_does_not_fit_is_said(room: int) -> None:
+    _, *lines = drawn(room=room).splitlines()
+    assert len(lines) == room
+    if room < 4:
+        assert lines[-1] == f"… {5 - room} more"
 
 
 def test_errors_and_slowness_have_colours_on_a_terminal_that_has_them() -> None:
-    console = Console(
-        file=io.StringIO(), width=100, force_terminal=True, color_system="standard"
-    )
-    with console.capture() as capture:
-        console.print(view())
-    text = capture.get()
+    text = drawn(force_terminal=True, color_system="standard")
     assert re.search(r"\x1b\[1;31m *6\.0 %", text)
     assert re.search(r"\x1b\[33m *301 ms", text)
+    assert "\x1b[" in drawn(force_terminal=True, color_system="standard")
+    assert "\x1b[3" not in drawn(force_terminal=True, no_color=True)
 
 
 def test_plain_lines() -> None:
-    assert plain_lines(view()) == [
-        "debian · rung 1 · 12 s · 12,345 exchanges counted · ledger ✓ · agent 1.2% of a core, 61 MB",
-        "  customers -> nginx (http): 1,200/s, < 0.1 % errors, mean 1.23 ms, p99 > 10 s",
-        "  nginx -> shop (http): 8.3/s, 6.0 % errors, mean 12 ms, p99 1.5 s",
-        "  shop -> postgres (unknown): 4.0/s, 0 % errors, mean 301 ms, p99 497 ms",
-        "  shop -> 127.0.0.1:9 (connect): 0.0/s, 0 % errors, mean -, p99 -",
+    assert list(plain_lines(ROWS)) == [
+        "customers -> nginx (http): 1,200/s, < 0.1 % failed, mean 1.23 ms, p99 < 5 ms",
+        "nginx -> shop (http): 8.3/s, 6.0 % failed, mean 12 ms, p99 25 ms",
+        "shop -> postgres (unknown): 4.0/s, 0 % failed, mean 301 ms, p99 498 ms",
+        "shop -> 127.0.0.1:9 (tcp): 0.0/s, 100 % failed, mean -, p99 -, 7 ECONNREFUSED",
     ]
 
 
-def test_plain_lines_are_the_busiest() -> None:
-    lines = plain_lines(many(60))
-    assert len(lines) == 22
-    assert "server-059" in lines[1]
-    assert lines[-1] == "  … 40 more"
+def test_plain_lines_are_not_endless() -> None:
+    *lines, last = plain_lines(ROWS * 10)
+    assert len(lines) == 20
+    assert last == "… 20 more"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (duration(None), "-"),
+        (duration(0.000_052), "52 µs"),
+        (duration(0.00123), "1.23 ms"),
+        (duration(0.3011), "301 ms"),
+        (duration(2.5), "2.5 s"),
+        (megabytes(0), "0 B"),
+        (megabytes(1234), "1.23 kB"),
+        (megabytes(61_400_000), "61.4 MB"),
+        (megabytes(5e12), "5.0 TB"),
+        (whole_duration(59.6), "60 s"),
+        (whole_duration(900), "15 min"),
+        (whole_duration(86_400), "24 h"),
+        (sparkline([0, None, 5, 10], width=9), "▁ ▅█"),
+        (sparkline([0, 0], width=9), "▁▁"),
+        (sparkline([1, 2, 4], width=2), "▅█"),
+        (sparkline([], width=9), ""),
+    ],
+)
+def test_numbers_for_people(given: str, said: str) -> None:
+    assert given == said

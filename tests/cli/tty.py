@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import pyte  # type: ignore[import-untyped]
+import pyte
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,6 +102,11 @@ class Tty:
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def hang_up(self) -> None:
+        """As when the line is cut: nobody is at the other end."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
 
     def wait(self, what: str | Callable[[], object]) -> None:
         """Until a text is on the screen, or a condition of it holds."""

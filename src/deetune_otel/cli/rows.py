@@ -98,8 +98,8 @@ class Row:
 
     @property
     def failed_share(self) -> float | None:
-        """0 to 1; None where nothing was tried."""
-        return self.failures / self.attempts if self.attempts else None
+        """0 to 1, whatever an agent says; None where nothing was tried."""
+        return min(1.0, self.failures / self.attempts) if self.attempts else None
 
     def per_second(self, count: float) -> float:
         return count / self.window_s if self.window_s > 0 else 0.0

@@ -215,7 +215,7 @@ _NUMBERS: Final = (
     _Number(
         "mean",
         "mean",
-        56,
+        70,
         lambda row: duration(tally.mean_s(row.calls)),
         _slow_style(lambda row: tally.mean_s(row.calls)),
     ),
@@ -229,7 +229,7 @@ _NUMBERS: Final = (
     _Number(
         "p99",
         "p99",
-        64,
+        56,
         p99,
         _slow_style(lambda row: tally.quantile(row.calls.duration_buckets, 0.99)),
     ),
