@@ -29,6 +29,7 @@ from typing import Final, Literal
 
 import psutil
 
+from deetune_otel.identity.ports import listening_ports
 from deetune_otel.model import Owner
 
 __all__ = ["ProcessFacts", "ProcessReader"]
@@ -38,8 +39,6 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
 _COMMAND_LINE_BYTES: Final = 256 * 1024
 _ENVIRONMENT_BYTES: Final = 1024 * 1024
-_SOCKET_TABLE_BYTES: Final = 16 * 1024 * 1024  # 100,000 sockets; listening ones first
-_LISTENS: Final = b"0A"
 _SMALL_FILE_BYTES: Final = 64 * 1024
 _ENDED_STATES: Final = frozenset("ZXx")
 # Ended or forbidden; and a stat line that is not what the kernel writes today.
@@ -126,23 +125,11 @@ class _Directory:
             return (0, 0)
         return (status.st_dev, status.st_ino)
 
-    def sockets(self) -> frozenset[int]:
-        """The inode numbers of those that it holds; none when it may not be known."""
-        try:
-            fd = os.open("fd", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._fd)
-        except OSError:
-            return frozenset()
-        try:
-            names = os.listdir(fd)  # noqa: PTH208 - a descriptor, no path
-            links = [self.link_if_allowed(f"fd/{name}") for name in names]
-        except OSError:
-            return frozenset()
-        finally:
-            os.close(fd)
-        return frozenset(_inode(link) for link in links if link.startswith("socket:"))
-
     def netns(self) -> int:
         return _inode(self.link_if_allowed("ns/net"))
+
+    def listening_ports(self) -> frozenset[int]:
+        return listening_ports(self._fd)
 
 
 class ProcessReader:
@@ -161,7 +148,7 @@ class ProcessReader:
         """The process's facts; None when it has ended, or is not to be seen from here.
 
         A zombie counts as ended: it has neither executable nor arguments any more.
-        `with_ports` is dear (it walks all its descriptors): only when it is asked for.
+        `with_ports` is dear (it walks its descriptors): only when it is asked for.
         """
         with self._open(owner) as directory:
             return self._facts(directory, with_ports=with_ports) if directory else None
@@ -246,7 +233,7 @@ class ProcessReader:
             command_line = directory.read("cmdline", _COMMAND_LINE_BYTES)
             if stat.state in _ENDED_STATES:
                 return None
-            ports = _listening_ports(directory) if with_ports else frozenset()
+            ports = directory.listening_ports() if with_ports else frozenset()
             environment = _environment(
                 directory.read_if_allowed("environ", _ENVIRONMENT_BYTES)
             )
@@ -334,18 +321,6 @@ def _is_child(child: _Directory, parent: _Directory) -> bool:
         return child.stat().parent_pid == parent.pid
     except _UNREADABLE:
         return False
-
-
-def _listening_ports(directory: _Directory) -> frozenset[int]:
-    """Those of its descriptors that listen, by the tables of its own network namespace."""
-    ports = {}
-    for table in ("net/tcp", "net/tcp6"):
-        for line in directory.read_if_allowed(table, _SOCKET_TABLE_BYTES).splitlines():
-            fields = line.split()
-            if len(fields) > 9 and fields[3] == _LISTENS:
-                ports[int(fields[9])] = int(fields[1].rpartition(b":")[2], 16)
-    held = directory.sockets() if ports else frozenset()
-    return frozenset(port for inode, port in ports.items() if inode in held)
 
 
 def _arguments(command_line: bytes) -> tuple[str, ...]:
