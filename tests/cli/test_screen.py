@@ -112,10 +112,10 @@ def test_an_edges_details() -> None:
     for part in (
         "a → b · tcp · seen at both ends · via 10.96.0.1:80 · crosses zones",
         "3 open · 3 connects in 1.00 ms · 2 failed: ETIMEDOUT · RTT 700 µs · 4 resent",
-        "50 B/s to the server, 100 B/s back",
+        "50 B/s → 100 B/s ←",
         "GET /",
         "req/s ▁█",
-        "trace abab",
+        "ab" * 16,
     ):
         assert part in text
 

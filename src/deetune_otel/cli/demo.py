@@ -133,7 +133,6 @@ def _show(
     with opened(begin) as shop, _running_agent(begin) as agent:
         watcher = _Watcher(agent)
         shown.url = watcher.url
-        console.print(f"map: {watcher.url}", style="bold")
         with shop.customers(rate=args.rate) as customers:
             _watch(watcher, customers, args, console, interrupts)
             say("waiting for the last answers")
@@ -175,6 +174,8 @@ def _watch(
     refreshes = 0
     if is_table:
         live.start()
+    else:
+        console.print(f"map: {watcher.url}", style="bold")
     try:
         while (left := end - time.monotonic()) > 0:
             if interrupts.wait(min(REFRESH_S, left)):

@@ -244,8 +244,8 @@ def _network(network: Network, window_s: float) -> Text:
     line.append(f" · {network.retransmits:,} resent")
     if window_s > 0:
         line.append(
-            f" · {megabytes(network.sent_bytes / window_s)}/s to the server,"
-            f" {megabytes(network.received_bytes / window_s)}/s back"
+            f" · {megabytes(network.sent_bytes / window_s)}/s →"
+            f" {megabytes(network.received_bytes / window_s)}/s ←"
         )
     return line
 
@@ -304,17 +304,17 @@ def _history(history: History) -> Text:
 
 def _failures(failed: Sequence[Example], width: int) -> Table:
     table = Table(
-        box=None, width=width, pad_edge=False, show_header=False, padding=(0, 1)
+        box=None, width=width, pad_edge=False, show_header=False, padding=(0, 1, 0, 0)
     )
-    for ratio in (None, None, 1, None, None):
+    for ratio in (None, None, None, 1, None):
         table.add_column(no_wrap=True, ratio=ratio)
     for one in failed:
         table.add_row(
             _clock(one.time_unix_ns),
             Text(plain(one.result), style="bold red"),
-            Text(plain(one.operation)),
             duration(one.duration_s),
-            Text(plain(one.trace_url, limit=200) or f"trace {plain(one.trace_id)}"),
+            Text(plain(one.operation)),
+            Text(plain(one.trace_url, limit=200) or plain(one.trace_id)),
         )
     return table
 

@@ -39,7 +39,7 @@ def name_of(node: Node) -> str:
     """ "shop/web", "db.internal:5432", "clients 10.0.0.3"."""
     if node.kind is NodeKind.SERVICE:
         name = f"{node.namespace}/{node.name}" if node.namespace else node.name
-    elif node.kind is NodeKind.CLIENTS and not node.name.startswith("clients"):
+    elif node.kind is NodeKind.CLIENTS and "clients" not in node.name:
         name = f"clients {node.name}"
     else:
         name = node.name
