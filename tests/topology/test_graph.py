@@ -528,6 +528,96 @@ def test_a_servers_local_and_other_callers_behind_one_address(host: Host) -> Non
     assert both.calls[0].at_server.count == 4
 
 
+# ---- datagrams: a server is not told who sent ------------------------------------------------
+
+
+def sends(to: str = "10.0.0.2", **changes: Any) -> Edge:
+    return calls(to, 8125)._replace(transport=Transport.UDP, **changes)
+
+
+def receives(client: str = "", port: int = 8125) -> Edge:
+    return serves(client, port)._replace(transport=Transport.UDP)
+
+
+def bytes_of(host: Host) -> dict[str, tuple[int, int]]:
+    return {
+        one.client: (one.network.sent_bytes, one.network.received_bytes)
+        for one in host.map(10**6).edges
+    }
+
+
+def test_senders_that_nobody_knows_are_one_node(host: Host) -> None:
+    host.traffic(host.meet(API, receives()), received_bytes=50)
+    host.traffic(host.meet(JOB, receives()), received_bytes=7)
+    host.read()
+    assert set(host.shape()) == {
+        ("clients:unknown", API_ID),
+        ("clients:unknown", JOB_ID),
+    }
+    found = host.node("clients:unknown")
+    assert (found.kind, found.name) == (NodeKind.CLIENTS, "unknown callers")
+
+
+@pytest.mark.parametrize("late", [0, 1, 5])
+def test_who_was_answered_had_sent(host: Host, late: int) -> None:
+    host.traffic(host.meet(API, receives()), received_bytes=50)
+    host.read(late)
+    host.traffic(host.meet(API, receives("10.7.7.7")), sent_bytes=20)
+    host.traffic(host.meet(API, receives("10.7.7.8", port=53)), sent_bytes=1)
+    host.read()
+    assert bytes_of(host) == {"clients:10.7.7.7": (50, 20), "clients:10.7.7.8": (0, 1)}
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_joined_client_tells_what_it_sent(host: Host, late: int) -> None:
+    web, api = host.meet(WEB, sends()), host.meet(API, receives("10.0.0.1"))
+    nameless = host.meet(API, receives())
+    host.traffic(web, sent_bytes=50, received_bytes=20)
+    host.traffic(nameless, received_bytes=50)
+    host.read(late)
+    host.traffic(api, sent_bytes=20)
+    host.graph.join(web, api, 1)
+    host.read()
+    assert bytes_of(host) == {WEB_ID: (50, 20)}
+    assert host.only().ends is Ends.BOTH
+
+
+def test_a_joined_sender_that_gets_no_answer(host: Host) -> None:
+    web, nameless = host.meet(WEB, sends()), host.meet(API, receives())
+    host.traffic(web, sent_bytes=50)
+    host.traffic(nameless, received_bytes=50)
+    host.graph.join(web, nameless, 1)
+    host.read()
+    assert bytes_of(host) == {WEB_ID: (50, 0)}
+    # a second client may still be joined
+    assert nameless in {one.edge.id for one in host.graph.open_edges()}
+
+
+def test_what_was_received_is_divided_by_what_is_known(host: Host) -> None:
+    web, nameless = host.meet(WEB, sends()), host.meet(API, receives())
+    host.graph.join(web, nameless, 1)
+    host.traffic(web, sent_bytes=1_000)
+    host.traffic(nameless, received_bytes=1_300)
+    for client, answered in (("10.7.7.7", 20), ("10.7.7.8", 10)):
+        host.traffic(host.meet(API, receives(client)), sent_bytes=answered)
+    host.read()
+    assert bytes_of(host) == {
+        WEB_ID: (1_000, 0),
+        "clients:10.7.7.7": (200, 20),
+        "clients:10.7.7.8": (100, 10),
+    }
+
+
+def test_look_ups_that_nobody_answered_are_the_callers(host: Host) -> None:
+    web, nameless = host.meet(WEB, sends()), host.meet(API, receives())
+    host.graph.join(web, nameless, 1)
+    for one in (web, nameless):
+        host.call(one, 3, protocol=Protocol.DNS)
+    host.read()
+    assert host.shape() == {(WEB_ID, API_ID): 3}
+    assert host.only().calls[0].at_server == host.only().calls[0].calls
+
+
 # ---- what is known late --------------------------------------------------------------------
 
 

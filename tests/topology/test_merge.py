@@ -263,6 +263,141 @@ def test_an_address_alone_proves_nothing(
     }
 
 
+NAMED = "name:shop.test:8125"
+BATCH = "service:/batch"
+
+
+def sends(
+    sent: int, received: int = 0, *, client: str = BATCH, to: str = NAMED
+) -> Edge:
+    return datagrams(client, to, sent, received, Ends.CLIENT)
+
+
+def receives(
+    sent: int, received: int = 0, *, frm: str = "clients:10.0.0.1", server: str = API
+) -> Edge:
+    """Bytes as the client sees them, as everywhere on the map."""
+    return datagrams(frm, server, sent, received, Ends.SERVER)
+
+
+def datagrams(client: str, server: str, sent: int, received: int, ends: Ends) -> Edge:
+    return edge(
+        client,
+        server,
+        ends=ends,
+        transports=(Transport.UDP,),
+        network=network(0, sent_bytes=sent, received_bytes=received),
+    )
+
+
+def merged_ids(
+    clients: Iterable[Edge], servers: Iterable[Edge], *nodes: Node
+) -> set[str]:
+    at = ("10.0.0.2:8125",)
+    clients = list(clients)
+    named = [node(NAMED, addresses=at)] if clients[0].server == NAMED else []
+    merged = merge(
+        [
+            service_map(clients, named, host="a"),
+            service_map(servers, [api_node(addresses=at), *nodes], host="b"),
+        ]
+    )
+    assert {one.id for one in merged.nodes} == {
+        end for one in merged.edges for end in (one.client, one.server)
+    } | {one.id for one in nodes}
+    return {one.id for one in merged.edges}
+
+
+@pytest.mark.parametrize(
+    "to", [pytest.param(NAMED, id="name"), pytest.param("address:10.0.0.2:8125")]
+)
+@pytest.mark.parametrize(
+    "frm", ["clients:10.0.0.1", "clients:10.9.9.9", "clients:unknown"]
+)
+def test_datagrams_to_a_name_are_one_edge(to: str, frm: str) -> None:
+    clients, servers = [sends(9_000, 70, to=to)], [receives(8_000, 70, frm=frm)]
+    assert merged_ids(clients, servers) == {f"{BATCH}→{API}"}
+
+
+def test_datagrams_of_several_are_one_edge_each() -> None:
+    """One host's address, and they are its services."""
+    clients = [sends(90_000, 10), sends(500, client=WEB)]
+    assert merged_ids(clients, [receives(90_400, 10)]) == {
+        f"{BATCH}→{API}",
+        f"{WEB}→{API}",
+    }
+
+
+def test_datagrams_of_one_that_the_server_saw_in_two_ways() -> None:
+    servers = [receives(0, 9_000), receives(9_000, frm="clients:unknown")]
+    assert merged_ids([sends(9_000, 9_000)], servers) == {f"{BATCH}→{API}"}
+
+
+@pytest.mark.parametrize(
+    ("clients", "servers", "nodes"),
+    [
+        pytest.param([sends(9_000)], [receives(90_000)], [], id="more than was sent"),
+        pytest.param(
+            [sends(9_000, 50_000)], [receives(9_000, 10)], [], id="more than answered"
+        ),
+        pytest.param(
+            [sends(50_000), sends(50_000, client=WEB)],
+            [receives(60_000)],
+            [],
+            id="one of two",
+        ),
+        pytest.param(
+            [sends(50_000)],
+            [receives(50_000), receives(50_000, frm="clients:10.9.9.9")],
+            [],
+            id="two may have called",
+        ),
+        pytest.param(
+            [sends(9_000)],
+            [receives(9_000)],
+            [node(OTHER_API, addresses=("10.0.0.2:8125",))],
+            id="two serve there",
+        ),
+        pytest.param(
+            [sends(9_000, to="address:10.0.0.3:8125")],
+            [receives(9_000)],
+            [],
+            id="another address",
+        ),
+        pytest.param(
+            [replace(sends(9_000), transports=(Transport.TCP,))],
+            [receives(9_000)],
+            [],
+            id="another transport",
+        ),
+    ],
+)
+def test_datagrams_that_may_be_anothers_stay_halves(
+    clients: list[Edge], servers: list[Edge], nodes: list[Node]
+) -> None:
+    given_edges = {one.id for one in (*clients, *servers)}
+    assert merged_ids(clients, servers, *nodes) == given_edges
+
+
+def test_datagrams_beside_calls_leave_the_calls_as_they_are() -> None:
+    both = (Transport.TCP, Transport.UDP)
+    client = [client_half(100), sends(9_000)]
+    merged = merge(
+        [
+            service_map(client, [node(NAMED, addresses=("10.0.0.2:8125",))], host="a"),
+            service_map(
+                [replace(server_half(99), transports=both)],
+                [api_node(addresses=("10.0.0.2:80", "10.0.0.2:8125"))],
+                host="b",
+            ),
+        ]
+    )
+    made = by_id(merged)
+    assert made.keys() == {f"{WEB}→{API}", f"{BATCH}→{API}"}
+    assert made[f"{WEB}→{API}"].calls[0].at_server == calls(99).calls
+    assert made[f"{BATCH}→{API}"].calls == ()
+
+
 def test_an_idle_connection_is_one_edge_too() -> None:
     merged = merge(
         [

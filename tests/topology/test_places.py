@@ -104,6 +104,8 @@ def test_what_is_one_hosts_alone() -> None:
 def test_unnamed() -> None:
     unix = edge(transport=Transport.UNIX, peer_address="", server_port=0)
     assert PLACES.called(unix, 4).name == "unnamed socket"
+    nobody = PLACES.caller(edge(Role.SERVER, peer_address=""), 4)
+    assert (nobody.id, nobody.name) == ("clients:unknown", "unknown callers")
 
 
 def test_what_is_over_a_bound() -> None:

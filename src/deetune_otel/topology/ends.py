@@ -12,11 +12,15 @@ by connections, which is marked as an estimate. Calls beyond the servers' counts
 
 A server's edge is the mirror: its calls are its joined clients'; what these did not count is of
 callers elsewhere. Where several joined services call, their calls cannot be told apart there.
+
+What a UDP server receives at a socket that is not connected is on an edge without a peer: the
+kernel does not tell the sender. Its callers are those whom the service answered at that port, and
+those who are joined; what the joined ones did not send is divided by what the others were answered.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import add
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -24,7 +28,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from deetune_otel.model import Edge, Role, Service, Transport
 from deetune_otel.topology.model import NodeKind
 from deetune_otel.topology.places import OTHER, Sureness, service_place
-from deetune_otel.topology.sums import COUNT, NO_CALLS
+from deetune_otel.topology.sums import (
+    COUNT,
+    NO_CALLS,
+    NO_TRAFFIC,
+    RECEIVED_BYTES,
+    SENT_BYTES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +45,16 @@ if TYPE_CHECKING:
     from deetune_otel.topology.model import Example
     from deetune_otel.topology.places import Place, Places
 
-__all__ = ["CallKey", "Joined", "KernelEnd", "Split", "overflow_end", "split"]
+__all__ = [
+    "CallKey",
+    "DatagramServers",
+    "Joined",
+    "KernelEnd",
+    "Split",
+    "overflow_end",
+    "split",
+    "split_nameless",
+]
 
 # Answers hold as long as the newest, and so many readings less: connections to two backends are
 # not asked about at the same moment; a server that moved away is forgotten in a minute.
@@ -106,6 +125,20 @@ class KernelEnd:
     @property
     def is_server(self) -> bool:
         return self.edge.role is Role.SERVER
+
+    @property
+    def is_udp_server(self) -> bool:
+        edge = self.edge
+        return (
+            edge.role is Role.SERVER
+            and edge.transport is Transport.UDP
+            and not edge.overflow
+        )
+
+    @property
+    def is_nameless(self) -> bool:
+        """What a UDP server received, from whomever."""
+        return self.is_udp_server and not self.edge.peer_address
 
     @property
     def active(self) -> int:
@@ -199,7 +232,7 @@ class Split:
 
     places: tuple[Place, ...]
     shares: tuple[float, ...] = (1.0,)
-    elsewhere: int | None = None  # index of the place that is not joined
+    elsewhere: frozenset[int] = frozenset()  # indices of places that are not joined
     models: tuple[Mapping[_Shared, Sequence[float]], ...] = ()
     is_told: bool = True
 
@@ -214,7 +247,7 @@ def split(end: KernelEnd, ends: Mapping[int, KernelEnd], places: Places) -> Spli
         # A server that is gone is still the one that is called, until somebody else answers.
         if end.gone is not None and end.opened_before <= end.opened_when_gone:
             return Split(places=(end.gone,))
-        return Split(places=(end.elsewhere(places),), elsewhere=0)
+        return Split(places=(end.elsewhere(places),), elsewhere=frozenset({0}))
     if len(joined) == 1 and not end.unjoined:
         return Split(places=(joined[0].place,))
     busy = [one for one in joined if one.is_busy] or joined
@@ -236,10 +269,70 @@ def split(end: KernelEnd, ends: Mapping[int, KernelEnd], places: Places) -> Spli
     return Split(
         places=tuple(found),
         shares=tuple(shares),
-        elsewhere=None if rest is None else len(found) - 1,
+        elsewhere=frozenset() if rest is None else frozenset({len(found) - 1}),
         models=tuple(models) if is_told or end.is_server else (),
         is_told=is_told,
     )
+
+
+class DatagramServers:
+    """UDP servers' edges whose peer is known, by the service and its port."""
+
+    def __init__(self, ends: Iterable[KernelEnd]) -> None:
+        self._ends: defaultdict[tuple[str, int], list[KernelEnd]] = defaultdict(list)
+        for end in ends:
+            if end.is_udp_server and end.edge.peer_address:
+                self._ends[end.owner.id, end.edge.server_port].append(end)
+
+    def beside(self, end: KernelEnd) -> Sequence[KernelEnd]:
+        return self._ends.get((end.owner.id, end.edge.server_port), ())
+
+
+def split_nameless(
+    end: KernelEnd,
+    ends: Mapping[int, KernelEnd],
+    places: Places,
+    servers: DatagramServers,
+) -> Split:
+    """Of an end that `is_nameless`."""
+    joined: dict[str, Place] = {}
+    others: dict[str, Place] = {}
+    answered: Counter[str] = Counter()
+    senders: dict[int, KernelEnd] = {}
+    for one in (end, *servers.beside(end)):
+        whole = split(one, ends, places)
+        into = others if whole.elsewhere else joined
+        for place in whole.places:
+            if place.sureness is not Sureness.NOTHING:
+                into[place.id] = place
+                answered[place.id] += _bytes(one)[1]
+        senders |= {id_: ends[id_] for id_ in one.joins if id_ in ends}
+    if not joined and not others:
+        return split(end, ends, places)
+    sent: Counter[str] = Counter()
+    for sender in senders.values():
+        sent[sender.owner.id] += _bytes(sender)[0]
+    for id_ in joined:
+        others.pop(id_, None)
+    rest = max(0, _bytes(end)[0] - sent.total())
+    answers = sum(answered[id_] for id_ in others)
+    shares = [float(sent[id_]) for id_ in joined]
+    shares += [
+        rest * answered[id_] / answers if answers else rest / len(others)
+        for id_ in others
+    ]
+    return Split(
+        places=(*joined.values(), *others.values()),
+        shares=tuple(shares) if any(shares) else (1.0,) * len(shares),
+        elsewhere=frozenset(range(len(joined), len(shares))),
+        is_told=len(shares) == 1,
+    )
+
+
+def _bytes(end: KernelEnd) -> tuple[int, int]:
+    """Of this interval: to the server, and from it."""
+    traffic = end.traffic or NO_TRAFFIC
+    return max(0, traffic[SENT_BYTES]), max(0, traffic[RECEIVED_BYTES])
 
 
 def _rest(

@@ -264,10 +264,7 @@ class Graph:
             self._before_ns = self._timeline.now_ns
             steps = self._timeline.end_reading(now_unix_ns)
             # splits read the other ends' counts, so none is cleared before all are made
-            splits = [
-                (end, ends.split(end, self._ends, self._places))
-                for end in self._touched.values()
-            ]
+            splits = self._splits()
             for end, split in splits:
                 self._resolve(end, split)
                 self._attribute(end, split)
@@ -408,7 +405,7 @@ class Graph:
     def open_edges(self) -> list[OpenEdge]:
         """Edges of which some connection is not joined, and those without connections' counts.
 
-        Overflow edges stand for all, and ends of Unix sockets are here: nobody else knows them.
+        UDP servers always: one edge of theirs may have several callers. Overflow edges stand for all, and ends of Unix sockets are here: nobody else knows them.
         """
         with self._lock:
             return [
@@ -416,10 +413,26 @@ class Graph:
                 for end in self._ends.values()
                 if not end.edge.overflow
                 and end.edge.transport is not Transport.UNIX
-                and (not end.joins or end.unjoined)
+                and (not end.joins or end.unjoined or end.is_udp_server)
             ]
 
     # ---- attribution ------------------------------------------------------------------------
+
+    def _splits(self) -> list[tuple[KernelEnd, Split]]:
+        # somebody may have been answered since it received something
+        waiting = {id_: end for id_, end in self._waiting.items() if end.is_nameless}
+        self._touched |= waiting
+        nameless = {id_ for id_, end in self._touched.items() if end.is_nameless}
+        servers = ends.DatagramServers(self._ends.values() if nameless else ())
+        return [
+            (
+                end,
+                ends.split_nameless(end, self._ends, self._places, servers)
+                if id_ in nameless
+                else ends.split(end, self._ends, self._places),
+            )
+            for id_, end in self._touched.items()
+        ]
 
     def _introduce_instance(
         self, edge: model.Edge, owner: Place, service: Service
@@ -467,11 +480,14 @@ class Graph:
             return
         index = max(range(len(split.places)), key=lambda i: split.shares[i])
         place = self._bounded(end, split.places[index])
-        is_join = split.elsewhere is None
+        is_join = not split.elsewhere
         if place.id == part.place.id and not is_join:
             part.place = place
             return
-        if is_join:
+        if part.place.sureness is Sureness.NOTHING:
+            is_join = index not in split.elsewhere
+            follows = True
+        elif is_join:
             follows = end.is_joined_whole or (
                 not end.opened and self._reading - part.since <= ends.JOIN_READINGS
             )
@@ -523,7 +539,7 @@ class Graph:
         for i, place in enumerate(split.places):
             side = Side.CLIENT
             if end.is_server:
-                side = Side.ALONE if i == split.elsewhere else Side.SERVER
+                side = Side.ALONE if i in split.elsewhere else Side.SERVER
             portions.append(
                 _Portion(
                     self._bounded(end, place),
@@ -709,6 +725,8 @@ class Graph:
         return str(zone) if zone else self._zone or self._zones.zone(address)
 
     def _far_zone(self, end: KernelEnd, place: Place) -> str:
+        if end.is_nameless:
+            return ""  # the edges beside it tell
         for far in end.valid_answers():
             if far.service is not None and far.service.attributes.get(ZONE):
                 return str(far.service.attributes[ZONE])

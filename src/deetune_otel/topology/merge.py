@@ -7,7 +7,12 @@ server's half comes from `clients:…`. Halves belong together when
 1. they have connections in common, by their pairs of sequence numbers, which NAT does not change;
 2. else, when exactly one service of the maps serves at the address that was called (never a
    loopback one), and exactly one half of its callers has as many calls: addresses repeat from
-   host to host, so the address alone proves nothing.
+   host to host, so the address alone proves nothing;
+3. else, for datagrams, which have no connections and often no calls: when exactly one service of
+   the maps serves at the address that was called, and what all its callers sent there is what it
+   received, and back (or there is but one caller and one half of the server's: datagrams get
+   lost, so less may have arrived, never more). The server's half may say a router's address, or
+   that the sender is unknown.
 
 Halves that belong together, directly or through others, are a group. Its calls are divided so
 that each client's half gives all its calls away and each server's half gets what it counted
@@ -50,6 +55,7 @@ __all__ = ["MergeError", "merge"]
 # Two maps are asked for within a second or so, and read at different moments of the traffic.
 TOLERANCE: Final = 0.1
 TOLERANCE_CALLS: Final = 10
+TOLERANCE_BYTES: Final = 2_000  # so many short calls
 # It converges in two or three; the bound is for groups whose evidence contradicts itself.
 FITTING_ROUNDS: Final = 40
 MAX_ADDRESSES: Final = 16
@@ -226,6 +232,7 @@ def _groups(halves: _Halves, nodes: Mapping[str, Node]) -> Iterator[_Group]:
     servers = sorted(halves.servers, key=attrgetter("id"))
     common = _common(clients, servers)
     common |= _by_address(clients, servers, common, nodes)
+    common |= _of_datagrams(clients, servers, common, nodes)
     of_client: dict[int, list[int]] = defaultdict(list)
     of_server: dict[int, list[int]] = defaultdict(list)
     for i, j in common:
@@ -289,28 +296,92 @@ def _by_address(
     """What has no connection in common any more, by the second rule."""
     with_client = {i for i, _ in common}
     with_server = {j for _, j in common}
-    at_address: dict[str, set[str]] = defaultdict(set)
-    for node in nodes.values():
-        if _is_observed(node):
-            for address in node.addresses:
-                at_address[address].add(node.id)
+    serving = _serving(nodes)
     candidates: dict[str, list[int]] = defaultdict(list)
     for j, half in enumerate(servers):
         if j not in with_server:
             candidates[half.server].append(j)
     found: dict[int, int] = {}
     for i, half in enumerate(clients):
-        if i in with_client or _is_observed(nodes[half.server]):
-            continue
-        called = [one for one in _called(half, nodes) if not _is_loopback(one)]
-        serving = {node for one in called for node in at_address.get(one, ())}
-        if len(serving) != 1:
-            continue
-        fitting = [j for j in candidates[serving.pop()] if _fit(half, servers[j])]
+        server = "" if i in with_client else _server(half, nodes, serving)
+        fitting = [j for j in candidates[server] if _fit(half, servers[j])]
         if len(fitting) == 1:
             found[i] = fitting[0]
     taken = Counter(found.values())
     return {(i, j): 1 for i, j in found.items() if taken[j] == 1}
+
+
+def _of_datagrams(
+    clients: Sequence[Edge],
+    servers: Sequence[Edge],
+    common: Collection[tuple[int, int]],
+    nodes: Mapping[str, Node],
+) -> dict[tuple[int, int], int]:
+    """By the third rule."""
+    with_client = {i for i, _ in common}
+    with_server = {j for _, j in common}
+    serving = _serving(nodes)
+    callers: dict[str, list[int]] = defaultdict(list)
+    for i, half in enumerate(clients):
+        if Transport.UDP in half.transports and i not in with_client:
+            callers[_server(half, nodes, serving)].append(i)
+    called: dict[str, list[int]] = defaultdict(list)
+    for j, half in enumerate(servers):
+        # what is known of a half with TCP too, is known of that
+        if Transport.UDP in half.transports and (
+            j not in with_server or not _is_datagrams(half)
+        ):
+            called[half.server].append(j)
+    return {
+        (i, j): 1
+        for server, rows in callers.items()
+        if _explain([clients[i] for i in rows], [servers[j] for j in called[server]])
+        for i in rows
+        for j in called[server]
+    }
+
+
+def _explain(clients: Sequence[Edge], servers: Sequence[Edge]) -> bool:
+    """Whether the servers' halves are these clients' datagrams, and nobody else's."""
+    is_one = len({half.client for half in clients}) == len(servers) == 1
+    if not all(map(_is_datagrams, (*clients, *servers))):
+        return is_one
+    asked, got = (
+        sum(half.network.sent_bytes for half in one) for one in (clients, servers)
+    )
+    told, answered = (
+        sum(half.network.received_bytes for half in one) for one in (clients, servers)
+    )
+    return all(
+        received <= sent + max(TOLERANCE_BYTES, TOLERANCE * sent)
+        and (is_one or sent <= received + max(TOLERANCE_BYTES, TOLERANCE * sent))
+        for sent, received in ((asked, got), (answered, told))
+    )
+
+
+def _is_datagrams(half: Edge) -> bool:
+    return half.transports == (Transport.UDP,)
+
+
+def _serving(nodes: Mapping[str, Node]) -> dict[str, set[str]]:
+    """The observed services by the addresses at which they serve."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in nodes.values():
+        if _is_observed(node):
+            for address in node.addresses:
+                found[address].add(node.id)
+    return found
+
+
+def _server(
+    half: Edge, nodes: Mapping[str, Node], serving: Mapping[str, set[str]]
+) -> str:
+    """The only service at the address that was called; "": it may be another's, or no one's."""
+    if _is_observed(nodes[half.server]):
+        return ""
+    called = [one for one in _called(half, nodes) if not _is_loopback(one)]
+    found = {node for one in called for node in serving.get(one, ())}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _called(half: Edge, nodes: Mapping[str, Node]) -> tuple[str, ...]:
@@ -374,15 +445,19 @@ def _joined(group: _Group, nodes: Mapping[str, Node]) -> Iterator[Edge]:
             yield replace(part, pairs=_unmatched(part.pairs, group.servers))
             continue
         fed = [j for j, half in enumerate(group.servers) if half.server == server]
-        callers = {
-            group.clients[row].client for row, j in table.cells if j in fed
-        }  # fmt: skip
-        is_alone = len(callers) == 1 and not any(table.server_rest[j] for j in fed)
+        rows = {row for row, j in table.cells if j in fed}
+        # who sends datagrams beside has no part in the calls
+        calling = {row for row in rows if _counts([group.clients[row]])} or rows
+        is_alone = (
+            i in calling
+            and len({group.clients[row].client for row in calling}) == 1
+            and not any(table.server_rest[j] for j in fed)
+        )
         yield _with_server(
             part,
             # of several halves of the same client, the first brings the server's numbers
             [group.servers[j] for j in fed] if is_alone else None,
-            is_first=i == min(row for row, j in table.cells if j in fed),
+            is_first=i == min(calling),
             via=_via(group.clients[i], server, nodes),
         )
     for j, half in enumerate(group.servers):

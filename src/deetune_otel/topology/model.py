@@ -15,7 +15,8 @@ Ids are the same at every agent, so that two maps can be merged and two times co
     unix:HOST:PATH             a Unix socket whose server was not observed
     clients:SCOPE              callers without an agent: `internet` (public addresses, one node),
                                one private address each, HOST/127.0.0.1 (loopback), unix:HOST
-                               (Unix sockets), a name, `more` (over a server's bound of them)
+                               (Unix sockets), a name, `more` (over a server's bound of them),
+                               `unknown` (a UDP server is not told who sent)
     other                      what is over a bound
 """
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MORE_CLIENTS",
     "OTHER",
+    "UNKNOWN_CALLERS",
     "Place",
     "Places",
     "Sureness",
@@ -36,9 +37,10 @@ OVERFLOW: Final = "overflow"
 class Sureness(IntEnum):
     """How well a place is known; what was counted at a less sure one follows to a surer one."""
 
-    ADDRESS = 0  # nothing but the address that was called
-    NAME = 1  # a name, or what is behind a translated address
-    SERVICE = 2
+    NOTHING = 0
+    ADDRESS = 1  # nothing but the address that was called
+    NAME = 2  # a name, or what is behind a translated address
+    SERVICE = 3
 
 
 class Place(NamedTuple):
@@ -56,6 +58,13 @@ OTHER: Final = Place("other", NodeKind.OTHER, "other")
 # Callers of one server over its bound of client nodes.
 MORE_CLIENTS: Final = Place(
     "clients:more", NodeKind.CLIENTS, "more clients", sureness=Sureness.ADDRESS
+)
+# Of datagrams whose sender the kernel does not tell.
+UNKNOWN_CALLERS: Final = Place(
+    "clients:unknown",
+    NodeKind.CLIENTS,
+    "unknown callers",
+    sureness=Sureness.NOTHING,
 )
 INTERNET: Final = Place(
     "clients:internet", NodeKind.CLIENTS, "internet", sureness=Sureness.ADDRESS
@@ -152,12 +161,14 @@ class Places:
         )
 
     def _caller(self, address: str, netns: int, sureness: Sureness) -> Place:
+        if not address:
+            return UNKNOWN_CALLERS
         if is_public(address):
             return INTERNET
         return Place(
             f"clients:{self._scope(address, netns)}{address}",
             NodeKind.CLIENTS,
-            address or "unknown",
+            address,
             sureness=sureness,
             host=address,
         )

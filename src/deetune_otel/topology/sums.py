@@ -29,6 +29,8 @@ __all__ = [
     "NETWORK",
     "NO_CALLS",
     "NO_TRAFFIC",
+    "RECEIVED_BYTES",
+    "SENT_BYTES",
     "SERVER_NETWORK",
     "UNSURE",
     "CallsGroup",
@@ -56,6 +58,8 @@ NO_CALLS: Final = (0,) * (BUCKETS + len(DURATION_BOUNDS_S) + 1)
 
 CONNECTS: Final = 0
 RETRANSMITS: Final = 3
+SENT_BYTES: Final = 4
+RECEIVED_BYTES: Final = 5
 CONNECT_BUCKETS: Final = 6
 RTT_BUCKETS: Final = CONNECT_BUCKETS + len(DURATION_BOUNDS_S) + 1
 NO_TRAFFIC: Final = (0,) * (RTT_BUCKETS + len(RTT_BOUNDS_S) + 1)
@@ -150,8 +154,8 @@ def network_of(groups: Mapping[Group, Numbers], *, active: int) -> Network:
         rtt_sum_s=numbers[2] / 1e9,
         rtt_buckets=tuple(numbers[RTT_BUCKETS:]),
         retransmits=numbers[RETRANSMITS] + at_server[RETRANSMITS],
-        sent_bytes=numbers[4],
-        received_bytes=numbers[5],
+        sent_bytes=numbers[SENT_BYTES],
+        received_bytes=numbers[RECEIVED_BYTES],
     )
 
 
