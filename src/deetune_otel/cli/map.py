@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
+from deetune_otel.cli.times import time_s
 from deetune_otel.cli.watching import (
     add_url_argument,
     agent_errors_explained,
@@ -40,7 +40,6 @@ FORMATS: Final = ("text", "json", "dot", "mermaid")
 # Agents asked at once: their maps are to be of one moment.
 MAX_ASKED: Final = 32
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024
-UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class Map:
@@ -78,7 +77,7 @@ class Map:
         parser.add_argument(
             "--window",
             metavar="TIME",
-            type=_time,
+            type=time_s,
             default=WINDOW_S,
             help=f"of how long, up to now: 90s, 10m, 1h (default: {WINDOW_S:g}s)",
         )
@@ -86,7 +85,7 @@ class Map:
             "--for",
             dest="watch_s",
             metavar="TIME",
-            type=_time,
+            type=time_s,
             default=WATCH_S,
             help="where no agent runs, watch for this long "
             f"(default: {WATCH_S:g}s; longer finds more)",
@@ -289,13 +288,3 @@ def _put(lines: Iterable[str | Text], file: Path | None) -> None:
 
 def _say(line: str) -> None:
     print(f"deetune: {line}", file=sys.stderr)
-
-
-def _time(given: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", given.strip())
-    seconds = float(found[1]) * UNITS_S[found[2]] if found else 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 30s, 5m or 1h, got {given!r}"
-        )
-    return seconds
