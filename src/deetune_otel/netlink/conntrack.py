@@ -34,6 +34,7 @@ from deetune_otel.netlink.messages import (
     split,
 )
 from deetune_otel.netlink.namespaces import (
+    NamespaceEndedError,
     NamespaceError,
     call_in,
     current,
@@ -195,7 +196,8 @@ class Conntrack:
         self.counts[reason] += 1
         if reason not in self._said:
             self._said.add(reason)
-            _log.warning("translated addresses stay as they are: %s", e)
+            level = logging.DEBUG if reason == "ended" else logging.WARNING
+            _log.log(level, "translated addresses stay as they are: %s", e)
         if reason in {"timeout", "unreadable"}:
             self._give_up(netns)
 
@@ -262,7 +264,7 @@ def _reason(e: Exception) -> str:
             return "absent"
         return errno.errorcode.get(code or 0, "failed")
     if isinstance(e, NamespaceError):
-        return "namespace"
+        return "ended" if isinstance(e, NamespaceEndedError) else "namespace"
     return "unreadable" if isinstance(e, MessageError) else "no_address"
 
 

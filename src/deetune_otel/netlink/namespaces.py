@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["NamespaceError", "call_in", "current", "open_namespace"]
+__all__ = [
+    "NamespaceEndedError",
+    "NamespaceError",
+    "call_in",
+    "current",
+    "open_namespace",
+]
 
 _T = TypeVar("_T")
 
@@ -33,6 +39,10 @@ class NamespaceError(Exception):
     """The namespace cannot be reached or entered; the message says why."""
 
 
+class NamespaceEndedError(NamespaceError):
+    """None of its processes is left: that happens, and nothing can be done."""
+
+
 def current() -> int:
     """The calling thread's network namespace, by its inode number; 0 when that is not told."""
     try:
@@ -43,7 +53,7 @@ def current() -> int:
 
 def open_namespace(netns: int, pids: Iterable[int]) -> int:
     """A descriptor of the namespace, which one of these processes is in; the caller closes it."""
-    why = "none of its processes is left"
+    why = ""
     for pid, _ in zip(pids, range(_MAX_PIDS), strict=False):
         try:
             fd = os.open(_PROC / str(pid) / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -55,6 +65,10 @@ def open_namespace(netns: int, pids: Iterable[int]) -> int:
         if os.fstat(fd).st_ino == netns:
             return fd
         os.close(fd)
+    if not why:
+        raise NamespaceEndedError(
+            f"network namespace {netns}: none of its processes is left"
+        )
     raise NamespaceError(f"network namespace {netns}: {why}")
 
 
