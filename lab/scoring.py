@@ -65,6 +65,10 @@ class Score:
         return self.right / self.true if self.true else 1.0
 
     @property
+    def has_right_edges(self) -> bool:
+        return self.true == self.predicted == self.right
+
+    @property
     def is_perfect(self) -> bool:
         return self.true == self.predicted == self.right == self.exact
 

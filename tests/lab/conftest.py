@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,25 @@ class Stage:
         }
         assert self.lab.truth() == expected, "the programs did what the test wants"
         expect_right(self.lab)
+        self.expect_balance()
+
+    def expect_divided(self, *edges: tuple[str, str, Mapping[str, int]]) -> None:
+        """The same, where one address led to several: what each client called in all is exact."""
+        wanted: Counter[str] = Counter()
+        for client, _, calls in edges:
+            wanted[self._known(client)] += sum(calls.values())
+
+        def called() -> Counter[str]:
+            names = {one["id"]: one["name"] for one in self._nodes()}
+            found: Counter[str] = Counter()
+            for edge in self.lab.map()["edges"]:
+                if names[edge["client"]] in wanted:
+                    total = sum(calls["total"] for calls in edge["calls"])
+                    found[names[edge["client"]]] += total
+            return found
+
+        wait_for_equal(called, wanted, "each client's calls are exact")
+        wait_until(lambda: self.lab.scored().has_right_edges, "the edges are right")
         self.expect_balance()
 
     def expect_balance(self) -> None:
