@@ -200,7 +200,9 @@ class Net:
         self._ip_in(name, "link set lo up")
 
     def _ip_in(self, namespace: str, *commands: str) -> None:
-        _run([tool("ip"), "-n", namespace, "-batch", "-"], "\n".join(commands))
+        # not `ip -n`: that wants / to be a mount
+        enter = [tool("nsenter"), f"--net={_FOLDER / namespace}", "--"]
+        _run([*enter, tool("ip"), "-batch", "-"], "\n".join(commands))
 
     def __enter__(self) -> Self:
         return self

@@ -39,8 +39,8 @@ class Built(NamedTuple):
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("built")
     sdist = _build("sdist", ROOT, folder)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+    (folder / "unpacked").mkdir()
+    _run(["tar", "-xf", sdist, "-C", folder / "unpacked"])
     (unpacked,) = (folder / "unpacked").iterdir()
     return Built(sdist, _build("wheel", unpacked, folder))
 

@@ -192,8 +192,9 @@ class Host:
         self._undo.callback(self._ip, "netns", "delete", name)
 
     def _ip(self, *words: str, netns: str = "") -> None:
-        within = ["-n", netns] if netns else []
-        _run([program("ip", "iproute2"), *within, *words])
+        # not `ip -n`: that wants / to be a mount
+        enter = ["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []
+        _run([*enter, program("ip", "iproute2"), *words])
 
     def _remove_cgroups(self) -> None:
         for mount in _hierarchies():

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
@@ -19,8 +21,7 @@ from deetune_otel.model import DnsAnswer, End, Protocol, Role, Transport
 from deetune_otel.protocols.dns import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Iterator
 
     from tests.kernel.actor import Actor
     from tests.kernel.observe import Watch
@@ -195,27 +196,19 @@ def test_what_only_looks_like_dns_is_no_lookup(
 
 
 def test_the_c_librarys_lookups(watch: Watch, tmp_path: Path) -> None:
-    """getaddrinfo, on a host where port 53 is free."""
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
-    (tmp_path / "nsswitch.conf").write_text("hosts: dns\n")
-    mounts = "".join(
-        f"mount --bind {tmp_path}/{file} /etc/{file} && "
-        for file in ("resolv.conf", "nsswitch.conf")
-    )
+    """getaddrinfo, on a host that has the name servers' addresses itself."""
+    resolv = Path("/etc/resolv.conf")
+    text = resolv.read_text() if resolv.exists() else ""
+    servers = {"127.0.0.1", *re.findall(r"^nameserver\s+([\d.]+)", text, re.MULTILINE)}
     names = ["web.shop.test", "db.shop.test", "web.shop.test"]
     with Lan() as lan:
         host = lan.host("asking")
-        enter = ["ip", "netns", "exec", host.name]
+        for address in servers - {"127.0.0.1"}:
+            host.ip("addr", "add", f"{address}/32", "dev", "lo")
         asking = [sys.executable, "-S", "-E", "-c", ASKING, *names]
         with (
-            _dnsmasq(tmp_path, 53, *enter),
-            Child(
-                [
-                    *(*enter, "unshare", "--mount"),
-                    *("sh", "-c", f'{mounts} exec "$@"', "sh", *asking),
-                ],
-                log=tmp_path / "asking.log",
-            ) as child,
+            _dnsmasq(tmp_path, 53, *host.enter, addresses=servers),
+            Child([*host.enter, *asking], log=tmp_path / "asking.log") as child,
         ):
             child.wait_ready(
                 lambda: child.log_text().split() == [ADDRESS] * 3, "the addresses"
@@ -228,14 +221,17 @@ def test_the_c_librarys_lookups(watch: Watch, tmp_path: Path) -> None:
             assert {one.name for one in found if one} == set(names)
 
 
-def _dnsmasq(folder: Path, port: int, *enter: str) -> Child:
+def _dnsmasq(
+    folder: Path, port: int, *enter: str, addresses: Collection[str] = ("127.0.0.1",)
+) -> Child:
     """It knows *.shop.test, has nothing of *.gone.test, and refuses the rest."""
     child = Child(
         [
             *enter,
             *(program("dnsmasq", "dnsmasq-base"), "--keep-in-foreground"),
             *("--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"),
-            *("--listen-address=127.0.0.1", "--bind-interfaces", f"--port={port}"),
+            *(f"--listen-address={','.join(addresses)}", "--bind-interfaces"),
+            f"--port={port}",
             *(f"--address=/shop.test/{ADDRESS}", "--local=/gone.test/"),
             *("--cache-size=0", "--log-facility=-", f"--pid-file={folder}/pid"),
         ],

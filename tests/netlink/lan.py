@@ -45,7 +45,7 @@ class Host:
         self._stack.callback(os.close, self.fd)
         self.netns = os.fstat(self.fd).st_ino
         self.ip("link", "set", "lo", "up")
-        sleeper = subprocess.Popen(["ip", "netns", "exec", name, "sleep", "600"])
+        sleeper = subprocess.Popen([*self.enter, "sleep", "600"])
         self._stack.callback(sleeper.wait)
         self._stack.callback(sleeper.kill)
         self.pid = sleeper.pid
@@ -54,11 +54,16 @@ class Host:
             f"a process in {name}",
         )
 
+    @property
+    def enter(self) -> list[str]:
+        """The start of a command that runs there. (`ip -n` wants / to be a mount.)"""
+        return ["nsenter", f"--net=/run/netns/{self.name}", "--"]
+
     def ip(self, *words: str) -> None:
-        _run("ip", "-n", self.name, *words)
+        _run(*self.enter, "ip", *words)
 
     def nft(self, rules: str) -> None:
-        _run("ip", "netns", "exec", self.name, "nft", "-f", "-", stdin=rules)
+        _run(*self.enter, "nft", "-f", "-", stdin=rules)
 
     def route(self, network: str, via: str) -> None:
         self.ip("route", "add", network, "via", via)
