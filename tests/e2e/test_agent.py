@@ -206,7 +206,11 @@ def test_the_agent_leaves_itself_out_and_says_so(
         point
         for point in collector.points()
         if point.resource.get("process.pid") == pid
-        and point.name.startswith(("http.", "db.", "rpc.", "deetune.tcp."))
+        and (
+            point.name.startswith(("http.", "db.", "rpc."))
+            or "deetune"
+            in (point.attributes.get("client"), point.attributes.get("server"))
+        )
     ]
     assert own_traffic == []
     assert own_calls == []
