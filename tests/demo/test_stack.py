@@ -125,8 +125,10 @@ def test_services_are_known_by_their_script_alone(shop: Stack) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_nothing_is_left_when_we_are_ended(number: signal.Signals) -> None:
     code = (
-        "import time\n"
+        "import signal, time\n"
         "from deetune_otel.demo.stack import opened\n"
+        # who runs us behind nohup ignores it, and that is inherited
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with opened(lambda _: None) as shop, shop.customers(rate=20):\n"
         "    print(shop.folder, flush=True)\n"
         "    time.sleep(60)\n"
