@@ -143,7 +143,7 @@ class Host:
         container = Container(self._runc, name, folder)
         container.address = address
         self._undo.callback(container.delete)
-        run = [*self._runc, "run", "--detach", "--bundle", folder]
+        run = [*self._at_a_mount(), *self._runc, "run", "--detach", "--bundle", folder]
         with (folder / "log").open("wb") as log:
             _run([*run, "--pid-file", folder / "pid", name], output=log.fileno())
         return container
@@ -186,6 +186,19 @@ class Host:
             self._ip("link", "set", link, "up", netns=name)
         self._ip("route", "add", "default", "via", self.address, netns=name)
         return address
+
+    def _at_a_mount(self) -> list[str | Path]:
+        """The start of a command for which / is a mount, as runc wants it: in a chroot it is not."""
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        if any(line.split()[4] == "/" for line in mounts):
+            return []
+        view = self._folder / "view"
+        view.mkdir(exist_ok=True)
+        enter = f'mount --rbind / {view} && exec chroot {view} "$@"'
+        return [
+            *("unshare", "--mount", "--propagation", "unchanged"),
+            *("sh", "-c", enter, "sh"),
+        ]
 
     def _add_netns(self, name: str) -> None:
         self._ip("netns", "add", name)
