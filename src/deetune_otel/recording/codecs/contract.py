@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from deetune_otel.recording.model import Message, Missing, MissingBecause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections import deque
 
 __all__ = ["Codec", "CodecError", "Decoded", "Decoder"]
 
@@ -45,9 +45,9 @@ class Codec(Protocol):
 
     def requests(self) -> Decoder: ...
 
-    def responses(self, next_request: Sequence[Message]) -> Decoder:
-        """`next_request` is a queue that the caller fills: requests not answered yet, oldest
-        first. The decoder only looks at its first one, when a response begins.
+    def responses(self, asked: deque[Message]) -> Decoder:
+        """`asked`: the requests in their order, filled by the caller. The decoder takes the
+        oldest one as each response begins; where none is there, it may not assume any.
         """
 
     def encode(self, message: Message) -> list[bytes | Missing]:
