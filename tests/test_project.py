@@ -26,9 +26,11 @@ KERNEL_LICENCE: Final = "(GPL-2.0-only OR Apache-2.0)"
 WITHOUT_TEST: Final = {
     "__init__.py",  # the version
     "__main__.py",  # one call
-    "cli/errors.py",  # exceptions without behaviour
+    "archive/errors.py",  # exceptions without behaviour
+    "cli/errors.py",
     "kernel/errors.py",
     "protocols/contract.py",  # a Protocol
+    "recording/errors.py",
     "topology/far.py",  # values without behaviour
     "topology/model.py",
 }
