@@ -35,6 +35,10 @@ struct dt_contract {
 	enum dt_ledger_line ledger_line;
 	enum dt_record_type record_type;
 	enum dt_kept kept;
+	enum dt_owner_recorded owner_recorded;
+	enum dt_recording_bound recording_bound;
+	enum dt_piece_flag piece_flag;
+	enum dt_recording_line recording_line;
 	__u32 pad;
 };
 

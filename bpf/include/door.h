@@ -10,6 +10,7 @@
 #include "datagram.h"
 #include "engine.h"
 #include "locate.h"
+#include "record.h"
 #include "socket.h"
 
 /* Bytes that TCP has counted since the last chunk and no door has seen: splice from a socket,
@@ -83,6 +84,7 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct t
 {
 	__u32 direction = is_send, gap = 0;
 	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	const struct dt_recording_rules *rules = dt_recording();
 	struct dt_flight *f;
 	int is_request;
 
@@ -99,7 +101,8 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct t
 		c->received_bytes += bytes;
 	if (c->transport == DT_TRANSPORT_TCP)
 		gap = dt_blind(c, sk, is_send);
-	if (c->protocol == DT_PROTOCOL_UNKNOWN)
+	if (c->protocol == DT_PROTOCOL_UNKNOWN &&
+	    !(rules && rules->protocols & (1 << DT_PROTOCOL_UNKNOWN)))
 		return dt_turn(c, bytes, bpf_ktime_get_ns(), is_request);
 	s->now = bpf_ktime_get_ns();
 	s->left = bytes;
@@ -112,11 +115,15 @@ static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct t
 		s->opaque = 1;
 		dt_note(DT_OPAQUE, 0, bytes);
 	}
+	if (rules)
+		dt_remember_place(s, direction);
 	if (c->protocol == DT_PROTOCOL_UNDECIDED) {
 		gap = 0; /* it begins here */
 		if (!dt_decide(c, s, is_request))
 			return 0;
 	}
+	if (rules)
+		dt_record(c, direction, is_request);
 	f = dt_flight_of(c, sk, c->flags & DT_CONN_TENTATIVE);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		c->protocol = DT_PROTOCOL_UNKNOWN;
@@ -316,5 +323,6 @@ static __always_inline int dt_destroy(struct sock *sk)
 	dt_closed(c, bpf_skc_to_tcp_sock(sk));
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
-	return dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);
+	dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);
+	return dt_record_end(c);
 }

@@ -98,8 +98,8 @@ struct dt_owner {
 	char comm[DT_COMM_BYTES];
 };
 
-/* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below and cause are written by
- * user space, the rest by the kernel. */
+/* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below, cause and recorded are
+ * written by user space, the rest by the kernel. */
 struct dt_owner_limit {
 	__u64 window_ns;     /* start of the current second */
 	__u32 window_spans;  /* spans emitted in it, by hash */
@@ -109,7 +109,7 @@ struct dt_owner_limit {
 	__u32 operations;    /* distinct operations seen */
 	__u32 edges;	     /* distinct edges seen */
 	__u32 cause;	     /* enum dt_cause_method, written by user space */
-	__u32 pad;
+	__u32 recorded;	     /* enum dt_owner_recorded, written by user space */
 };
 
 /* How the cause of this owner's client requests may be found: only where the runtime is known to
@@ -344,4 +344,98 @@ struct dt_cause {
 	__u32 trace_bytes;
 	__u32 pad;
 	__u8 trace[DT_TRACE_BYTES];
+};
+
+/* Is what this owner sends and receives recorded? What nobody has decided yet is copied: its first
+ * exchange is not missed, and user space drops it when its owner is not chosen. */
+enum dt_owner_recorded {
+	DT_OWNER_UNDECIDED = 0,
+	DT_OWNER_CHOSEN = 1,
+	DT_OWNER_NOT_CHOSEN = 2,
+};
+
+enum dt_recording_bound {
+	DT_RECORDING_PORTS = 8,
+	DT_RECORDING_PEERS = 8,
+	DT_PIECE_BYTES = 8192, /* of one piece */
+};
+
+struct dt_recording_peers {
+	__u64 address[2]; /* as in dt_ends */
+	__u64 mask[2];
+};
+
+/* map recording_rules: ARRAY 0 -> dt_recording_rules, written by user space. Which connections are
+ * recorded; each is asked once, when nothing is open on it. */
+struct dt_recording_rules {
+	__u64 begun_ns;	  /* CLOCK_MONOTONIC */
+	__u64 body_limit; /* bytes of a message behind it need not be copied */
+	__u32 epoch;	  /* another for each recording; 0: nothing is recorded */
+	__u32 keep_below; /* by a hash of the pair; all ones: all */
+	__u16 roles;	  /* 1 << enum dt_role */
+	__u16 protocols;  /* 1 << enum dt_protocol; DT_PROTOCOL_UNKNOWN: what has no known one */
+	__u16 ports;	  /* how many, 0: all */
+	__u16 peers;	  /* likewise */
+	__u16 port[DT_RECORDING_PORTS]; /* the server's */
+	struct dt_recording_peers peer[DT_RECORDING_PEERS];
+};
+
+/* map recording: ARRAY_OF_MAPS 0 -> the ring of dt_piece. It is there only while something is
+ * recorded. */
+enum dt_piece_flag {
+	DT_PIECE_FROM_CLIENT = 1,
+	DT_PIECE_START = 2, /* nothing is open, and a request begins here */
+	DT_PIECE_OPAQUE = 4,
+	DT_PIECE_FAULT = 8,
+	DT_PIECE_LIMIT = 16, /* behind the body limit */
+	DT_PIECE_LAST = 32,  /* the connection has ended; offsets are those of its ends */
+};
+
+/* Bytes of one direction of a connection, or how many are missing. Says all of itself, so that any
+ * other may be lost. */
+struct dt_piece {
+	__u64 offset;	    /* in that direction's stream */
+	__u64 other_offset; /* where the other direction is */
+	__u64 at_ns;	    /* CLOCK_MONOTONIC */
+	struct dt_pair pair;
+	__u32 owner_id;
+	__u32 edge;
+	__u32 bytes;   /* that follow the header */
+	__u32 missing; /* when none do */
+	__u8 local_address[16];
+	__u8 peer_address[16];
+	__u16 local_port;
+	__u16 peer_port;
+	__u8 role;
+	__u8 transport;
+	__u8 protocol;
+	__u8 flags; /* enum dt_piece_flag */
+};
+
+/* map recorded: HASH dt_recorded_key -> dt_recorded. What was counted on recorded connections since
+ * their recording began. Inserted by the kernel; deleted by user space after the end of the
+ * connection, or of the recording. */
+struct dt_recorded_key {
+	struct dt_pair pair;
+	__u32 role;
+};
+
+struct dt_recorded {
+	__u64 exchanges;
+	__u32 owner_id;
+	__u32 is_closed;
+};
+
+/* map recording_ledger: PERCPU_ARRAY dt_recording_line -> dt_ledger, pieces (or exchanges where it
+ * is said) and their bytes; since the programs were loaded. */
+enum dt_recording_line {
+	DT_RECORDING_COPIED = 0,
+	DT_RECORDING_RING_FULL = 1,
+	DT_RECORDING_OPAQUE = 2,
+	DT_RECORDING_FAULT = 3,
+	DT_RECORDING_LIMITED = 4,
+	DT_RECORDING_OPEN = 5,	   /* exchanges that were open when the recording began */
+	DT_RECORDING_MISSED = 6,   /* exchanges of connections on which something was always open */
+	DT_RECORDING_OVERFLOW = 7, /* exchanges that the map recorded had no room for */
+	DT_RECORDING_LINES = 8,
 };

@@ -153,6 +153,7 @@ int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
 	s->now = bpf_ktime_get_ns();
 	dt_closed(c, 0);
 	dt_finish(c, bpf_map_lookup_elem(&unix_flights, &key), s);
+	dt_record_end(c);
 	bpf_map_delete_elem(&unix_flights, &key);
 	bpf_map_delete_elem(&unix_conns, &key);
 	return 0;

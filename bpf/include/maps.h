@@ -281,3 +281,59 @@ struct { /* one for each direction: a send may be interrupted by a close, never 
 	__type(key, __u32);
 	__type(value, struct dt_scratch);
 } scratch SEC(".maps");
+
+struct { /* 0 -> rules; written by user space */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dt_recording_rules);
+} recording_rules SEC(".maps");
+
+struct { /* 0 -> struct dt_piece; user space puts the ring there and takes it away */
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_RINGBUF);
+			__uint(max_entries, 4096);
+		});
+} recording SEC(".maps");
+
+struct { /* recorded connection -> its count; kernel inserts, user space deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct dt_recorded_key);
+	__type(value, struct dt_recorded);
+} recorded SEC(".maps");
+
+struct { /* recording_line -> ledger */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DT_RECORDING_LINES);
+	__type(key, __u32);
+	__type(value, struct dt_ledger);
+} recording_ledger SEC(".maps");
+
+/* A piece in the making, and where its bytes still are. */
+struct dt_copy {
+	struct dt_piece piece;
+	__u8 data[2 * DT_PIECE_BYTES]; /* the verifier lets a read of one half begin at its end */
+	__u64 segment;		       /* as in dt_scratch */
+	__u64 segment_left;
+	__u64 iov;
+	__u32 iovs;
+	__u32 left;
+	__u32 have;   /* bytes in data */
+	__u32 hidden; /* bytes to pass over uncopied */
+	__u8 opaque;
+	__u8 fault;
+	__u8 pad[6];
+};
+
+struct { /* one for each direction, like scratch */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct dt_copy);
+} copies SEC(".maps");

@@ -35,6 +35,8 @@ static __noinline int dt_complete(struct dt_walk *w, struct dt_exchange *x)
 	__sync_fetch_and_add(&c->completed, 1);
 	dt_count(c, x);
 	dt_offer_span(c, w->f, x);
+	if (dt_recording())
+		dt_record_count(c, x->ordinal, x->request.start_ns);
 	if (c->role == DT_ROLE_SERVER)
 		dt_served(c);
 	return 0;

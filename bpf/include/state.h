@@ -100,11 +100,13 @@ struct dt_conn {
 	__u32 tx_first_seq; /* first data sequence number; inode number for Unix sockets */
 	__u32 rx_first_seq;
 	__u32 netns;
-	__u32 completed;   /* exchanges */
-	__u32 serving;	   /* thread that has this connection's request in hand; 0: none */
-	__u32 epoch;	   /* Unix: the last sweep that found the socket alive */
-	__u32 opened_edge; /* that counts this connection as opened; 0: none */
-	__u32 retransmits; /* added to the edge's traffic */
+	__u32 completed;      /* exchanges */
+	__u32 serving;	      /* thread that has this connection's request in hand; 0: none */
+	__u32 epoch;	      /* Unix: the last sweep that found the socket alive */
+	__u32 opened_edge;    /* that counts this connection as opened; 0: none */
+	__u32 retransmits;    /* added to the edge's traffic */
+	__u32 recorded_epoch; /* of the recording that decided about this connection */
+	__u32 recorded_from;  /* the first exchange that is recorded, by its ordinal */
 	__u8 role;
 	__u8 transport;
 	__u8 protocol;
@@ -112,7 +114,7 @@ struct dt_conn {
 	__u8 turn_open;
 	__u8 desyncs;
 	__u8 edge_overflow;
-	__u8 pad;
+	__u8 is_recorded;
 	struct dt_ends ends;
 	struct dt_walker request;
 	struct dt_walker response;

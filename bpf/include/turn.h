@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "record.h"
 #include "span.h"
 
 static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 response)
@@ -50,6 +51,8 @@ __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request
 	x.response.bytes = bytes;
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
+	if (dt_recording())
+		dt_record_count(c, c->recorded_from, x.request.start_ns);
 	return 0;
 }
 
@@ -66,5 +69,7 @@ static __noinline int dt_close_turn(struct dt_conn *c, __u64 now)
 	c->turn_bytes = 0;
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
+	if (dt_recording())
+		dt_record_count(c, c->recorded_from, x.request.start_ns);
 	return 0;
 }
