@@ -360,11 +360,6 @@ enum dt_recording_bound {
 	DT_PIECE_BYTES = 8192, /* of one piece */
 };
 
-struct dt_recording_peers {
-	__u64 address[2]; /* as in dt_ends */
-	__u64 mask[2];
-};
-
 /* map recording_rules: ARRAY 0 -> dt_recording_rules, written by user space. Which connections are
  * recorded; each is asked once, when nothing is open on it. */
 struct dt_recording_rules {
@@ -376,8 +371,9 @@ struct dt_recording_rules {
 	__u16 protocols;  /* 1 << enum dt_protocol; DT_PROTOCOL_UNKNOWN: what has no known one */
 	__u16 ports;	  /* how many, 0: all */
 	__u16 peers;	  /* likewise */
-	__u16 port[DT_RECORDING_PORTS]; /* the server's */
-	struct dt_recording_peers peer[DT_RECORDING_PEERS];
+	__u16 port[DT_RECORDING_PORTS];	       /* the server's */
+	__u64 address[2 * DT_RECORDING_PEERS]; /* two words each, as in dt_ends */
+	__u64 mask[2 * DT_RECORDING_PEERS];
 };
 
 /* map recording: ARRAY_OF_MAPS 0 -> the ring of dt_piece. It is there only while something is

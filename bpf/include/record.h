@@ -74,13 +74,10 @@ static __always_inline int dt_peer_is_chosen(const struct dt_conn *c,
 	__u64 address[2];
 
 	__builtin_memcpy(address, c->ends.peer_address, sizeof(address));
-	for (int i = 0; i < DT_RECORDING_PEERS && i < rules->peers; i++) {
-		const struct dt_recording_peers *p = &rules->peer[i];
-
-		if (!((address[0] ^ p->address[0]) & p->mask[0]) &&
-		    !((address[1] ^ p->address[1]) & p->mask[1]))
+	for (int i = 0; i < DT_RECORDING_PEERS && i < rules->peers; i++)
+		if (!((address[0] ^ rules->address[2 * i]) & rules->mask[2 * i]) &&
+		    !((address[1] ^ rules->address[2 * i + 1]) & rules->mask[2 * i + 1]))
 			return 1;
-	}
 	return !rules->peers;
 }
 

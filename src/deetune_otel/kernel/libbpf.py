@@ -29,6 +29,7 @@ __all__ = [
     "BpfIterator",
     "BpfMap",
     "BpfObject",
+    "LentRing",
     "Libbpf",
     "LibbpfMissing",
     "MapType",
@@ -98,6 +99,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         _INT,
         (_INT, _POINTER, _POINTER, _POINTER, _POINTER, ct.POINTER(_U32), _POINTER),
     ),
+    "bpf_map_create": (_INT, (_INT, _TEXT, _U32, _U32, _U32, _POINTER)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, ct.POINTER(_U32))),
     "bpf_enable_stats": (_INT, (_INT,)),
     "ring_buffer__new": (_POINTER, (_INT, _SAMPLE, _POINTER, _POINTER)),
@@ -126,6 +128,7 @@ class MapType:
     PERCPU_ARRAY: Final = 6
     LRU_HASH: Final = 9
     LRU_PERCPU_HASH: Final = 10
+    ARRAY_OF_MAPS: Final = 12
     QUEUE: Final = 22
     SK_STORAGE: Final = 24
     RINGBUF: Final = 27
@@ -220,6 +223,13 @@ class Libbpf:
         options = _OpenOptions(ct.sizeof(_OpenOptions), name.encode())
         pointer = self.c.bpf_object__open_mem(data, len(data), ct.byref(options))
         return BpfObject(self, _pointer(pointer, f"open object {name}"), data)
+
+    def lend_ring(self, name: str, ring_bytes: int) -> LentRing:
+        """A ring of no object, for a map of maps; its size is a power of two, in whole pages."""
+        fd = self.c.bpf_map_create(
+            MapType.RINGBUF, name.encode(), 0, 0, ring_bytes, None
+        )
+        return LentRing(name, _result(fd, f"make the ring {name}"))
 
     @contextmanager
     def run_time_statistics(self) -> Iterator[None]:
@@ -512,10 +522,24 @@ class BpfMap:
         return key
 
 
+class LentRing:
+    """A ring made while programs run; the kernel frees it when no map and nobody holds it."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+
+    def close(self) -> None:
+        """Gives it back; again does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 class RingBuffer:
     """Reads maps of type BPF_MAP_TYPE_RINGBUF, the first one first; from one thread at a time."""
 
-    def __init__(self, library: Libbpf, *rings: BpfMap) -> None:
+    def __init__(self, library: Libbpf, *rings: BpfMap | LentRing) -> None:
         self._c = library.c
         self._drained: list[bytes] = []
         self._limit = 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from deetune_otel.kernel.errors import KernelUnavailable, RecordError
 from deetune_otel.model import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from deetune_otel.kernel.btf import Btf, Field
 
-__all__ = ["Layout", "Record", "Records", "missing_from"]
+__all__ = ["Layout", "Record", "Records", "address_text", "missing_from"]
 
 Record: TypeAlias = Exchange | OperationSample | Owner | BlindBytes | DnsAnswer
 Buffer: TypeAlias = bytes | memoryview
@@ -69,7 +69,7 @@ class _CauseFound(IntEnum):
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dt_owner_key": ("start_ns", "pid", "netns"),
     "dt_owner": ("cgroup_id", "id", "local_pid", "parent_pid", "comm"),
-    "dt_owner_limit": ("budget", "drop_below", "cause"),
+    "dt_owner_limit": ("budget", "drop_below", "cause", "recorded"),
     "dt_edge_key": ("address", "owner_id", "port", "role", "transport"),
     "dt_edge": ("local_address", "id", "overflow", "path", "first_ns"),
     "dt_traffic": (
@@ -164,6 +164,40 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "dt_blind_record": ("owner_id", "sent_bytes", "received_bytes"),
     "dt_answer_record": ("owner_id", "netns", "at_ns", "message_bytes", "message"),
+    "dt_recording_rules": (
+        "begun_ns",
+        "body_limit",
+        "epoch",
+        "keep_below",
+        "roles",
+        "protocols",
+        "ports",
+        "peers",
+        "port",
+        "address",
+        "mask",
+    ),
+    "dt_piece": (
+        "offset",
+        "other_offset",
+        "at_ns",
+        "pair.client_seq",
+        "pair.server_seq",
+        "owner_id",
+        "edge",
+        "bytes",
+        "missing",
+        "local_address",
+        "peer_address",
+        "local_port",
+        "peer_port",
+        "role",
+        "transport",
+        "protocol",
+        "flags",
+    ),
+    "dt_recorded_key": ("pair.client_seq", "pair.server_seq", "role"),
+    "dt_recorded": ("exchanges", "owner_id", "is_closed"),
 }
 _DURATION_BUCKETS: Final = len(DURATION_BOUNDS_S) + 1
 _SIZE_BUCKETS: Final = len(SIZE_BOUNDS_BYTES) + 1
@@ -198,6 +232,25 @@ _CONSTANTS: Final = {
     "dt_record_type": _RECORD_TYPES,
     "dt_signature": {"DT_SIGNATURE_OVERFLOW"},
     "dt_cause_method": {"DT_CAUSE_NONE", "DT_CAUSE_THREAD"},
+    "dt_owner_recorded": {"DT_OWNER_CHOSEN", "DT_OWNER_NOT_CHOSEN"},
+    "dt_piece_flag": {
+        "DT_PIECE_FROM_CLIENT",
+        "DT_PIECE_START",
+        "DT_PIECE_OPAQUE",
+        "DT_PIECE_FAULT",
+        "DT_PIECE_LIMIT",
+        "DT_PIECE_LAST",
+    },
+    "dt_recording_line": {
+        "DT_RECORDING_COPIED",
+        "DT_RECORDING_RING_FULL",
+        "DT_RECORDING_OPAQUE",
+        "DT_RECORDING_FAULT",
+        "DT_RECORDING_LIMITED",
+        "DT_RECORDING_OPEN",
+        "DT_RECORDING_MISSED",
+        "DT_RECORDING_OVERFLOW",
+    },
     "dt_ledger_line": {"DT_SEEN", "DT_COUNTED", "DT_LOST_FIRST", "DT_LEDGER_LINES"},
     "dt_limit": {"DT_DURATION_BOUNDS", "DT_SIZE_BOUNDS", "DT_RTT_BOUNDS"},
 }
@@ -362,10 +415,36 @@ class Records:
         self._overflow_signature = btf.enum("dt_signature")["DT_SIGNATURE_OVERFLOW"]
         self.cause_methods = btf.enum("dt_cause_method")
         self.ledger_lines = btf.enum("dt_ledger_line")
+        self.owner_recorded = btf.enum("dt_owner_recorded")
+        self.piece_flags = btf.enum("dt_piece_flag")
+        self.recording_lines = btf.enum("dt_recording_line")
 
     def layout(self, name: str) -> Layout:
         """Of one of the structs that this package reads; LookupError for another."""
         return self._layouts[name]
+
+    def role(self, number: int) -> Role:
+        """Raises RecordError."""
+        found: Role = _known(self._roles, number)
+        return found
+
+    def transport(self, number: int) -> Transport:
+        """Raises RecordError."""
+        found: Transport = _known(self._transports, number)
+        return found
+
+    def protocol(self, number: int) -> Protocol:
+        """Raises RecordError."""
+        found: Protocol = _known(self._protocols, number)
+        return found
+
+    def role_number(self, role: Role) -> int:
+        """Of enum dt_role."""
+        return next(number for number, one in self._roles.items() if one is role)
+
+    def protocol_number(self, protocol: Protocol) -> int:
+        """Of enum dt_protocol."""
+        return next(n for n, one in self._protocols.items() if one is protocol)
 
     def record(self, data: Buffer) -> Record:
         """Of the ring."""
@@ -408,9 +487,9 @@ class Records:
                 owner_id=owner_id,
                 role=self._roles[role],
                 transport=self._transports[transport],
-                peer_address=_text(path) if on_unix else _address(address),
+                peer_address=_text(path) if on_unix else address_text(address),
                 server_port=port,
-                local_address="" if on_unix else _address(local_address),
+                local_address="" if on_unix else address_text(local_address),
                 overflow=bool(overflow),
                 first_ns=first_ns,
             )
@@ -596,9 +675,9 @@ class Records:
             request_body_bytes=request_body_bytes,
             response_body_bytes=response_body_bytes,
             # A Unix server's path stands in its edge, here is only a hash of it.
-            local_address="" if on_unix else _address(local_address),
+            local_address="" if on_unix else address_text(local_address),
             local_port=local_port,
-            peer_address="" if on_unix else _address(peer_address),
+            peer_address="" if on_unix else address_text(peer_address),
             peer_port=peer_port,
             transport=transport,
             kept=self._kept[kept],
@@ -685,7 +764,7 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def _address(raw: bytes) -> str:
+def address_text(raw: bytes) -> str:
     """Dotted for IPv4 (v4-mapped), text for IPv6, "" for none."""
     if raw == _NO_ADDRESS:
         return ""
@@ -697,3 +776,13 @@ def _address(raw: bytes) -> str:
 def _text(raw: bytes) -> str:
     """A C string of any bytes: a program names itself and its sockets as it likes."""
     return raw.split(b"\0", 1)[0].decode(errors="backslashreplace")
+
+
+_Known = TypeVar("_Known")
+
+
+def _known(names: dict[int, _Known], number: int) -> _Known:
+    try:
+        return names[number]
+    except KeyError:
+        raise RecordError(f"a piece holds the unknown value {number}") from None

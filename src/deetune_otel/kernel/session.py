@@ -35,6 +35,7 @@ from deetune_otel.kernel.libbpf import (
     RingBuffer,
 )
 from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
+from deetune_otel.kernel.recording import KernelRecording
 from deetune_otel.kernel.records import Record, Records
 from deetune_otel.model import (
     Cause,
@@ -54,6 +55,8 @@ from deetune_otel.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+    from deetune_otel.kernel.recording import RecordingRules
 
 __all__ = ["Kernel", "KernelSettings", "ProgramCost"]
 
@@ -118,6 +121,10 @@ _MAPS: Final = {
     "operation_cache": (MapType.ARRAY, "", ""),
     "records": (MapType.RINGBUF, "", ""),
     "news": (MapType.RINGBUF, "", ""),
+    "recording": (MapType.ARRAY_OF_MAPS, "", ""),
+    "recording_rules": (MapType.ARRAY, "", "dt_recording_rules"),
+    "recorded": (MapType.HASH, "dt_recorded_key", "dt_recorded"),
+    "recording_ledger": (MapType.PERCPU_ARRAY, "", "dt_ledger"),
 }
 _BPF_F_MMAPABLE: Final = 1 << 10
 # Records taken by one poll(): 0.3 MB of them, 3 ms to decode.
@@ -194,6 +201,7 @@ class Kernel:
         self._lock = Lock()
         self._closed = False
         self._undecodable = 0
+        self._recording: KernelRecording | None = None
         self._unix_paths: dict[int, str] = {}
         self._doors = stack.enter_context(ExitStack())
         self._iterators: dict[str, BpfIterator] = {}
@@ -402,6 +410,23 @@ class Kernel:
         name = "DT_CAUSE_THREAD" if enabled else "DT_CAUSE_NONE"
         self._set_limits(owner_id, cause=self._records.cause_methods[name])
 
+    def record(self, rules: RecordingRules) -> KernelRecording:
+        """Begins to copy the chosen connections' bytes. One at a time: RuntimeError."""
+        if self._recording is not None and not self._recording.is_closed:
+            raise RuntimeError("a recording is under way")
+        with self._open_maps() as maps:
+            owners = maps["owner_limits"].max_entries
+        for owner_id in range(owners):
+            self._set_limits(owner_id, recorded=0)
+        self._recording = KernelRecording(
+            self._library,
+            self._records,
+            self._open_maps,
+            lambda owner_id, value: self._set_limits(owner_id, recorded=value),
+            rules,
+        )
+        return self._recording
+
     def forget_owner(self, owner_id: int) -> dict[SeriesKey, SeriesValue]:
         """The last values of an ended process, which are then gone from the maps."""
         return self.forget_owners({owner_id})
@@ -450,6 +475,8 @@ class Kernel:
 
     def close(self) -> None:
         """Detaches and gives everything back; again does nothing."""
+        if self._recording is not None and not self._closed:
+            self._recording.close()
         with self._poll_lock, self._lock:
             if not self._closed:
                 self._closed = True
