@@ -154,3 +154,9 @@ def test_the_time_it_takes_is_linear(hostile: str) -> None:
 )
 def test_what_looks_random(text: str, is_random: bool) -> None:  # noqa: FBT001
     assert looks_random(text) is is_random
+
+
+@pytest.mark.parametrize("text", ["a@example.com.", "a@example.com.au", "a@b.com.1"])
+def test_a_domain_ends_where_it_ends(text: str) -> None:
+    (hit,) = ALL.find(f"to {text} ")
+    assert (hit.start, hit.end) == (3, 3 + len(text.rstrip(".")))

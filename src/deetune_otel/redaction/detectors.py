@@ -38,7 +38,7 @@ _WHERE: Final[Mapping[str, str]] = {
     "private_key": r"-----BEGIN [A-Z0-9 ]{0,40}+",
     "bearer": r"[Bb]earer[ ]|BEARER[ ]",
     "basic": r"[Bb]asic[ ]|BASIC[ ]",
-    "aws": r"AKIA[A-Z2-7]{16}|ASIA[A-Z2-7]{16}|A[BC][IC]A[A-Z2-7]{16}",
+    "aws": r"A(?:KI|SI|BI|CC)A[A-Z2-7]{16}",
     "gcp": r"AIza[\w-]{35}|ya29\.[\w.-]{20,512}+|GOCSPX-[\w-]{20,64}+",
     "azure": r"AccountKey=[A-Za-z0-9+/]{40,128}+=*+|8Q~[\w.~-]{31,37}+",
     "github": r"gh[pousr]_[A-Za-z0-9]{30,255}+|github_pat_\w{22,255}+",
@@ -55,28 +55,108 @@ _WHERE: Final[Mapping[str, str]] = {
     r"|[ -][0-9]{4}[ -][0-9]{1,7}+)",
     "phone": r"\+[1-9][0-9 ().-]{6,24}+",
 }
+# What stands in every text with such a secret: these are found thirty times as fast. userinfo
+# has the rarer one of its marks.
+_MARKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "email": (
+        "@",
+        "%40",
+    ),
+    "userinfo": ("@",),
+    "jwt": (
+        "eyJ",
+        "eyA",
+    ),
+    "private_key": ("-----BEGIN ",),
+    "bearer": (
+        "earer ",
+        "BEARER ",
+    ),
+    "basic": (
+        "asic ",
+        "BASIC ",
+    ),
+    "aws": (
+        "AKIA",
+        "ASIA",
+        "ABIA",
+        "ACCA",
+    ),
+    "gcp": (
+        "AIza",
+        "ya29.",
+        "GOCSPX-",
+    ),
+    "azure": (
+        "AccountKey=",
+        "8Q~",
+    ),
+    "github": (
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+    ),
+    "gitlab": (
+        "glpat-",
+        "gldt-",
+        "glrt-",
+        "glptt-",
+        "glcbt-",
+        "glsoat-",
+        "glft-",
+        "glimt-",
+        "glagent-",
+    ),
+    "slack": (
+        "xox",
+        "xapp-",
+        "hooks.slack.com/",
+    ),
+    "stripe": (
+        "k_live_",
+        "k_test_",
+        "whsec_",
+    ),
+    "api_key": (
+        "sk-",
+        "npm_",
+        "pypi-",
+        "SG.",
+        "hvs.",
+        "hvb.",
+        "hvr.",
+        "_v1_",
+    ),
+    "phone": ("+",),
+}
+# What has no such mark: numbers of cards and accounts begin like this.
+_NUMBERS: Final = re.compile(r"[2-6A-Z][0-9A-Z][0-9]{2}[ -]?[A-Z0-9]{4}")
 RULES: Final = tuple(_WHERE)
 _OURS: Final = "ours"
 
 _LOCAL: Final = re.compile(r"[\w.%+'-]{1,64}+")
-_DOMAIN: Final = re.compile(r"(?:[^\W_](?:[^\W_]|-){0,62}+\.){1,8}+([^\W\d_]{2,24}+)")
+_DOMAIN: Final = re.compile(
+    r"[^\W_](?:[^\W_]|-){0,62}+(?:\.[^\W_](?:[^\W_]|-){0,62}+){1,8}+"
+)
+_TOP: Final = re.compile(r"\.([^\W\d_]{2,24}+)(?!(?:[^\W_]|-))")
 _NO_DOMAIN: Final = frozenset({"gif", "jpeg", "jpg", "png", "svg", "webp"})  # x@2x.png
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]*+")
 _JWT: Final = re.compile(r"[\w-]++\.[\w-]{4,}+\.[\w-]*+(?:\.[\w-]*+){0,2}+", re.ASCII)
 _END_OF_KEY: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}+-----")
 _CREDENTIAL: Final = re.compile(r"[\w.~+/-]{12,}+=*+", re.ASCII)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{6,4096}+={0,2}+")
-_IBAN_LENGTHS: Final = {
-    one[:2]: int(one[2:])
-    for one in (
-        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 "
-        "DE22 DJ27 DK18 DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 "
-        "GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 "
-        "LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 "
-        "PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 "
-        "SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
-    ).split()  # noqa: SIM905 -- as the registry prints it, a screen of quotes less
-}
+_IBANS: Final = """
+AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28
+CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23
+GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28
+LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28
+NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24
+SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30
+"""
+_IBAN_LENGTHS: Final = {one[:2]: int(one[2:]) for one in _IBANS.split()}
 # By first digits: which lengths card numbers of this maker have.
 _CARDS: Final = (
     (re.compile(r"4"), (13, 16, 19)),
@@ -101,7 +181,10 @@ def _email(text: str, start: int, _: int) -> _Checked:
     after = start + (3 if text[start] == "%" else 1)
     domain = _DOMAIN.match(text, after)
     local = _LOCAL.match(text[max(0, start - 64) : start][::-1])
-    if domain is None or local is None or domain[1].lower() in _NO_DOMAIN:
+    if domain is None or local is None:
+        return after
+    tops = _TOP.findall(domain[0])
+    if not tops or tops[-1].lower() in _NO_DOMAIN:
         return after
     begin = start - local.end()
     while text[begin] in "'.-" and begin < start - 1:
@@ -226,7 +309,10 @@ class Detectors:
         self, enabled: Collection[str] = RULES, own: Mapping[str, str] | None = None
     ) -> None:
         chosen = {rule: where for rule, where in _WHERE.items() if rule in enabled}
-        self._may_be = re.compile("|".join(chosen.values()) or r"(?!)")
+        self._marks = [
+            mark for rule, marks in _MARKS.items() if rule in chosen for mark in marks
+        ]
+        self._has_numbers = not _MARKS.keys() >= chosen.keys()
         self._where = re.compile(
             "|".join(
                 f"(?P<{rule}>{where})"
@@ -237,7 +323,12 @@ class Detectors:
 
     def may_be_in(self, text: str) -> bool:
         """Whether looking closer, at this text or at parts of it, makes sense."""
-        return bool(self._own) or self._may_be.search(text) is not None
+        for mark in self._marks:  # a loop: any() is twice as slow
+            if mark in text:
+                return True
+        if self._has_numbers and _NUMBERS.search(text):
+            return True
+        return bool(self._own)
 
     def find(self, text: str) -> list[Hit]:
         """All secrets, in their order; they do not overlap, and are no tokens of ours."""

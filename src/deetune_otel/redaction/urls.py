@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Request targets, locations and forms: what is no secret keeps its bytes, percent signs too."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from deetune_otel.redaction.detectors import looks_random
+from deetune_otel.redaction.tokens import TOKEN
+
+if TYPE_CHECKING:
+    from deetune_otel.redaction.censor import Censor
+
+__all__ = ["form", "segments", "url"]
+
+_SPLIT: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,32}:)?(?://(?P<authority>[^/?#]*+))?"
+    r"(?P<path>[^?#]*+)(?:\?(?P<query>[^#]*+))?(?:\#(?P<fragment>.*+))?",
+    re.DOTALL,
+)
+_SEPARATORS: Final = re.compile(r"([/:|;,])")
+_ID: Final = re.compile(r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Behind a segment that names a secret (/reset-password/…), less makes a credential.
+_LEAST_BEHIND_NAME: Final = 16
+_NAMES_SECRET: Final = re.compile(
+    r"sess(?:ions?)?|tokens?|resets?|verify|verification|invites?|invitations?|magic"
+    r"|activate|confirm|unsubscribe|otps?",
+    re.IGNORECASE,
+)
+
+
+def url(text: str, censor: Censor) -> str:
+    """A target or URL, absolute or not."""
+    found = _SPLIT.fullmatch(text)
+    if found is None:
+        return censor.value(text, "url")
+    authority, query, fragment = found["authority"], found["query"], found["fragment"]
+    parts = [found["scheme"] or ""]
+    if authority is not None:
+        parts += ["//", _authority(authority, censor)]
+    parts.append(segments(found["path"], censor))
+    if query is not None:
+        parts += ["?", form(query, censor, is_url=True)]
+    if fragment is not None:
+        parts += ["#", form(fragment, censor, is_url=True)]
+    return "".join(parts)
+
+
+def _authority(text: str, censor: Censor) -> str:
+    userinfo, at, host = text.rpartition("@")
+    if not at:
+        return text
+    return (
+        censor.value(unquote(userinfo, errors="surrogateescape"), "userinfo")
+        + at
+        + host
+    )
+
+
+def segments(text: str, censor: Censor) -> str:
+    """A path, or a key of Redis: what looks like a credential goes, names and ids stay."""
+    parts = _SEPARATORS.split(text)
+    is_behind_name = False
+    for index in range(0, len(parts), 2):
+        raw = parts[index]
+        if len(raw) < 4:
+            continue
+        part = unquote(raw, errors="surrogateescape")
+        if _is_credential(part, is_behind_name=is_behind_name):
+            parts[index] = censor.value(part, "path")
+        elif part in censor.names or _NAMES_SECRET.fullmatch(part):
+            is_behind_name = True
+    changed = "".join(parts)
+    # Over all of it: an e-mail address or IBAN may hold what separates segments.
+    decoded = unquote(changed, errors="surrogateescape")
+    found = censor.detected(decoded)
+    return (
+        changed
+        if found == decoded
+        else quote(found, safe="/:|;,@{}+=$&!*()~", errors="surrogateescape")
+    )
+
+
+def _is_credential(part: str, *, is_behind_name: bool) -> bool:
+    if TOKEN.fullmatch(part):
+        return False
+    if looks_random(part):
+        return True
+    return (
+        is_behind_name
+        and len(part) >= _LEAST_BEHIND_NAME
+        and any(c.isdigit() for c in part)
+        and not _ID.fullmatch(part)
+    )
+
+
+def form(text: str, censor: Censor, *, is_url: bool = False) -> str:
+    """`a=1&b=2`, of a URL or a body; a fragment or text without any = is one value."""
+    parts = re.split("([&;])" if is_url else "(&)", text)
+    for index in range(0, len(parts), 2):
+        parts[index] = _field(parts[index], censor, is_url=is_url)
+    return "".join(parts)
+
+
+def _field(raw: str, censor: Censor, *, is_url: bool) -> str:
+    raw_name, equals, raw_value = raw.partition("=")
+    name = unquote_plus(raw_name, errors="surrogateescape")
+    value = unquote_plus(raw_value, errors="surrogateescape")
+    changed = value
+    if name in censor.names:
+        changed = censor.value(value, "name", name)
+    elif is_url and _is_credential(value, is_behind_name=False):
+        changed = censor.value(value, "path", name)
+    elif value:
+        changed = censor.text(value, name)
+    new_name = (
+        censor.value(name, "path")
+        if is_url and _is_credential(name, is_behind_name=False)
+        else censor.text(name, "a name")
+    )
+    if changed != value:
+        raw_value = quote_plus(
+            changed, errors="surrogatepass" if _is_lone(changed) else "surrogateescape"
+        )
+    if new_name != name:
+        raw_name = quote_plus(
+            new_name,
+            errors="surrogatepass" if _is_lone(new_name) else "surrogateescape",
+        )
+    return raw_name + equals + raw_value
+
+
+def _is_lone(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return True
+    return False
