@@ -1,2 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One module a protocol: bytes to messages and back. `contract` is their shape."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from deetune_otel.model import Protocol
+from deetune_otel.recording.codecs import http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deetune_otel.recording.codecs.contract import Codec
+
+__all__ = ["CODECS"]
+
+# What is not here is recorded raw, or not at all.
+CODECS: Final[Mapping[Protocol, Codec]] = MappingProxyType({Protocol.HTTP: http})
