@@ -110,9 +110,11 @@ def _text(text: str, kind: str, censor: Censor) -> str:
     bare = text.lstrip("\ufeff \t\r\n\x1e")
     if bare[:1] in {"{", "[", '"'} or _JSON.fullmatch(kind):
         mark = "\ufeff" if text.startswith("\ufeff") else ""
+        noted = censor.mark()
         try:
             return mark + jsontext.redact(text.removeprefix("\ufeff"), censor)
         except jsontext.NotJson:
+            censor.forget_since(noted)
             if _JSON.fullmatch(kind) and bare[:1] in {"{", "["}:
                 raise CannotRedact("broken JSON") from None
     if kind == "application/x-www-form-urlencoded":

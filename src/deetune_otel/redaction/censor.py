@@ -73,6 +73,14 @@ class Censor:
         """Something is replaced; those who scan want to know what and where."""
         self.counts[rule] += 1
 
+    def mark(self) -> Counter[str]:
+        """Where `forget_since` goes back to."""
+        return self.counts.copy()
+
+    def forget_since(self, mark: Counter[str]) -> None:
+        """What was noted since was not replaced after all: it is read in another way."""
+        self.counts = mark
+
     def value(self, text: str, rule: str, at: str = "") -> str:
         """A whole value that is a secret. The scheme of a credential is none."""
         if not text or TOKEN.fullmatch(text):
@@ -85,10 +93,11 @@ class Censor:
     def text(self, text: str, at: str = "", *, depth: int = 0) -> str:
         """A text that may hold secrets: by names in it, by their look, in JSON."""
         if text[:1] in {"{", "["} and '"' in text and depth < MAX_DEPTH:
+            mark = self.mark()
             try:
                 return jsontext.redact(text, self, depth=depth + 1)
             except jsontext.NotJson:
-                pass
+                self.forget_since(mark)
         if "<" in text:
             text = self._marked_up(text)
         if "=" in text or ":" in text:
@@ -138,8 +147,10 @@ class Censor:
         parts = []
         done = 0
         for tag in _TAG.finditer(text):
+            if tag.start() < done:  # within what is replaced
+                continue
             start, end = self._secret_of(text, tag)
-            if start < done or start == end:
+            if start == end:
                 continue
             parts += [text[done:start], self.value(text[start:end], "name", tag[1])]
             done = end

@@ -34,6 +34,8 @@ _ATTRIBUTES: Final = frozenset(
         *("partitioned", "priority", "version"),
     }
 )
+MAX_REMEMBERED: Final = 2000
+_MAX_REMEMBERED_LENGTH: Final = 512
 _METHOD: Final = re.compile(r"[A-Z-]{1,24}")
 
 
@@ -55,6 +57,7 @@ class Heads:
         self._globs = re.compile(
             "|".join(translate(one) for one in keep if "*" in one) or r"(?!)"
         )
+        self._harmless: set[str] = set()  # most values come again and again
         self._cookies = frozenset(censor.policy.kept_cookies)
 
     def request(self, request: HttpRequest) -> HttpRequest:
@@ -98,10 +101,20 @@ class Heads:
             case _ if low in _URLS:
                 changed = urls.url(text, self._censor)
             case _ if self._keeps(low, name):
-                changed = self._censor.detected(text)
+                changed = self._searched(text)
             case _:
                 changed = self._censor.value(text, "header")
         return value if changed == text else _header(changed)
+
+    def _searched(self, text: str) -> str:
+        if text in self._harmless:
+            return text
+        changed = self._censor.detected(text)
+        if changed == text and len(text) <= _MAX_REMEMBERED_LENGTH:
+            if len(self._harmless) >= MAX_REMEMBERED:
+                self._harmless.clear()
+            self._harmless.add(text)
+        return changed
 
     def _keeps(self, low: str, name: str) -> bool:
         """What the policy names is kept; what only fits a pattern must not sound secret."""

@@ -143,11 +143,10 @@ def _with_auth(command: str, words: list[bytes]) -> Iterator[str]:
         if secrets:
             secrets -= 1
             yield "s"
-        elif word in {b"AUTH", b"AUTH2"}:
+            continue
+        if word in {b"AUTH", b"AUTH2"}:
             secrets = 1 if command == "MIGRATE" and word == b"AUTH" else 2
-            yield "o"
-        else:
-            yield "f"
+        yield "f"
 
 
 def _config(_command: str, words: list[bytes]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from deetune_otel.redaction.censor import Censor
@@ -38,6 +39,10 @@ class _Watching(Censor):
         super().note(rule, secret, at)
         place = f"{self.place}: {at}" if at else self.place
         self.findings.append(Finding(rule, place, _masked(secret)))
+
+    def forget_since(self, mark: Counter[str]) -> None:
+        super().forget_since(mark)
+        del self.findings[mark.total() :]
 
 
 def scan(exchange: RecordedExchange, policy: Policy | None = None) -> list[Finding]:

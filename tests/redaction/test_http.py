@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deetune_otel.recording.model import HttpRequest, HttpResponse
+from deetune_otel.redaction import http
+from deetune_otel.redaction.censor import Censor
+from deetune_otel.redaction.http import Heads
+from deetune_otel.redaction.policy import Policy
+from deetune_otel.redaction.tokens import Tokens
+
+TOKENS = Tokens(b"key")
+X = TOKENS.token(b"x")
+
+
+def heads(**changes: Any) -> Heads:
+    return Heads(Censor(replace(Policy.default(), **changes), TOKENS))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changed"),
+    [
+        ("Content-Type", "text/html; charset=x", None),
+        ("ACCEPT-Language", "de", None),
+        ("Accept-Token", "x", X),
+        ("User-Agent", "x (a@example.com)", f"x ({TOKENS.token(b'a@example.com')})"),
+        ("X-Api-Key", "x", X),
+        ("X-Forwarded-For", "x", X),
+        ("X-Empty", "", None),
+        ("Baggage", "x", X),
+        ("tracestate", "a@example.com", None),
+        ("Authorization", "Bearer x", f"Bearer {X}"),
+        ("Authorization", "x", X),
+        ("Proxy-Authorization", "basic x", f"basic {X}"),
+        ("Authorization", "Unknown x", TOKENS.token(b"Unknown x")),
+        ("Cookie", "a=x; b=x;c=; d", f"a={X}; b={X};c=; {TOKENS.token(b'd')}"),
+        ("Cookie", 'a="x"', f"a={X}"),
+        ("Cookie", "a=%78", f"a={X}"),
+        ("Cookie", "a=x=", f"a={TOKENS.token(b'x=')}"),
+        ("Set-Cookie", "a=x; Path=/; Secure", f"a={X}; Path=/; Secure"),
+        ("Set-Cookie", "a=; Max-Age=0", None),
+        ("Set-Cookie", "a=x; Other=x", f"a={X}; Other={X}"),
+        ("Location", "/a?token=x&b=1", f"/a?token={X}&b=1"),
+        ("X-\xe9", "\xe9", TOKENS.token(b"\xe9")),
+    ],
+)
+def test_values(name: str, value: str, changed: str | None) -> None:
+    expected = value if changed is None else changed
+    assert heads().headers(((name, value),), "request") == ((name, expected),)
+
+
+def test_order_and_doubles_stay() -> None:
+    given = (("A", "x"), ("Host", "h"), ("a", "x"))
+    assert heads().headers(given, "request") == (("A", X), ("Host", "h"), ("a", X))
+
+
+def test_a_name_that_is_listed_wins_over_how_it_sounds() -> None:
+    ours = heads(kept_headers=("x-token", "y-*"))
+    given = (("X-Token", "x"), ("Y-Token", "x"), ("Y-Other", "x"), ("Host", "x"))
+    assert [value for _, value in ours.headers(given, "request")] == ["x", X, "x", X]
+
+
+def test_the_other_parts_of_a_head() -> None:
+    request = HttpRequest(
+        method="pin=x", target="/?pin=x", headers=(), trailers=(("T", "x"),)
+    )
+    done = heads().request(request)
+    assert (done.method, done.target) == (f"pin={X}", f"/?pin={X}")
+    assert done.trailers == (("T", X),)
+    response = heads().response(HttpResponse(status=500, reason="pin=x"))
+    assert response.reason == f"pin={X}"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    ours = heads()
+    for number in range(http.MAX_REMEMBERED + 2):
+        ours.headers((("Host", f"h{number}"),), "request")
+    assert len(ours._harmless) <= http.MAX_REMEMBERED
