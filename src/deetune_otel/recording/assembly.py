@@ -85,11 +85,18 @@ class Assembler:
         self._asked: deque[Message] = deque()
         # Pieces of responses, and whole ones, that came before their request.
         self._held: deque[Piece] = deque()
+        # Where nobody knows the protocol, who speaks next ends what the other one said.
+        self._takes_turns = getattr(codec, "TAKES_TURNS", False)
         self._early: deque[tuple[Decoded, int, int]] = deque()
+
+    @property
+    def is_in_step(self) -> bool:
+        """Else only a piece that is a start is read."""
+        return self._client is not None
 
     def feed(self, piece: Piece) -> list[Turn]:
         """What this piece completes, or ends as incomplete."""
-        done: list[Turn] = []
+        done = self._end_of_the_others(piece) if self._takes_turns else []
         if piece.is_start and self._begins_anew(piece):
             done += self._give_up(MissingBecause.LOST)
             self._client = _Direction(self._codec.requests(), piece.offset)
@@ -118,14 +125,27 @@ class Assembler:
     def end(self) -> list[Turn]:
         """The connection has ended: what is open stays without a response."""
         done: list[Turn] = []
-        if self._server is not None:
+        if self._client is not None and self._server is not None:
             try:
+                if self._takes_turns:
+                    self._take_requests(self._client, self._client.end())
                 self._take_responses(self._server, self._server.end())
             except CodecError:
                 done = self._matched()
                 return done + self._give_up(MissingBecause.LOST)
             done = self._matched()
         return done + self._give_up("closed")
+
+    def _end_of_the_others(self, piece: Piece) -> list[Turn]:
+        if self._client is None or self._server is None:
+            return []
+        if not piece.from_client:
+            self._take_requests(self._client, self._client.end())
+            return []
+        if piece.offset < self._client.next:  # the other end's copy of what is known
+            return []
+        self._take_responses(self._server, self._server.end())
+        return self._matched()
 
     def _begins_anew(self, piece: Piece) -> bool:
         if self._client is None or self._server is None:
