@@ -13,6 +13,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from typing import Protocol as Shape
 
+from opentelemetry.semconv._incubating.attributes.container_attributes import (
+    CONTAINER_ID,
+)
+
 from deetune_otel.model import (
     Edge,
     Join,
@@ -24,6 +28,7 @@ from deetune_otel.model import (
 )
 from deetune_otel.protocols import PROTOCOLS
 from deetune_otel.protocols.routes import OVERFLOW, Routes
+from deetune_otel.recording.model import Process
 from deetune_otel.signals.red import OVERFLOW_SERVICE
 
 if TYPE_CHECKING:
@@ -147,6 +152,45 @@ class Names:
             known = self._known.get(owner_id)
         service = self._service_of(known.owner) if known else OVERFLOW_SERVICE
         return service.name
+
+    def service_of(self, owner: Owner) -> Service:
+        return self._service_of(owner)
+
+    def process(self, owner_id: int) -> Process | None:
+        """Who it is in a recording; None over the kernel's bound, or when it was forgotten."""
+        with self._lock:
+            known = self._known.get(owner_id)
+        if known is None:
+            return None
+        owner, service = known.owner, self._service_of(known.owner)
+        return Process(
+            service=service.name,
+            service_namespace=service.namespace,
+            pid=owner.local_pid or owner.process.pid,
+            command=owner.comm,
+            container_id=str(service.attributes.get(CONTAINER_ID, "")),
+        )
+
+    def operation_name(self, owner_id: int, protocol: Protocol, head: bytes) -> str:
+        """What the first bytes of a request ask for, in this owner's route names."""
+        with self._lock:
+            known = self._known.get(owner_id)
+        if known is None or protocol not in PROTOCOLS:
+            return ""
+        service = self._service_of(known.owner)
+        with self._lock:
+            routes = self._routes_of.setdefault(
+                (service.namespace, service.name), self._routes.for_service()
+            )
+            return PROTOCOLS[protocol].operation(head, routes).name
+
+    def server_path(self, edge_id: int) -> str:
+        """Of a Unix socket; "" when it has none."""
+        edge = self.edge(edge_id)
+        if edge is None:
+            self.refresh()
+            edge = self.edge(edge_id)
+        return edge.server_address if edge is not None else ""
 
     def owners(self) -> list[Owner]:
         with self._lock:

@@ -29,18 +29,23 @@ from deetune_otel.identity.process import ProcessReader
 from deetune_otel.identity.resolver import Resolver, read_host_id
 from deetune_otel.identity.usage import Usage
 from deetune_otel.kernel import Kernel, KernelSettings, probe
+from deetune_otel.kernel.recording import MOST_RULES, RecordingRules
 from deetune_otel.model import (
     BlindBytes,
     DnsAnswer,
     Exchange,
     OperationSample,
     Owner,
+    Role,
     Service,
 )
 from deetune_otel.naming import Names
 from deetune_otel.netlink.namespaces import current
 from deetune_otel.outlets import Outlets
 from deetune_otel.protocols.routes import Routes
+from deetune_otel.recorder.recorder import Recorder
+from deetune_otel.recording.codecs import CODECS
+from deetune_otel.recording.selection import SampleBy
 from deetune_otel.reporting import Reporter, Sums
 from deetune_otel.signals.agent import AgentReading
 from deetune_otel.signals.exemplars import Exemplars
@@ -62,6 +67,8 @@ if TYPE_CHECKING:
     from deetune_otel.config import Config
     from deetune_otel.kernel.records import Record
     from deetune_otel.model import Ledger
+    from deetune_otel.recorder.recorder import Plan, Sink
+    from deetune_otel.redaction.redactor import Redactor
     from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
 
 __all__ = ["Agent"]
@@ -193,6 +200,39 @@ class Agent:
     def ledger(self) -> Ledger:
         """Balances when no traffic flows."""
         return self._last_ledger or self._kernel.read_ledger()
+
+    def record(
+        self,
+        plan: Plan,
+        *,
+        redactor: Redactor | None,
+        sink: Sink,
+        free_bytes: Callable[[], int],
+    ) -> Recorder:
+        """Begin a recording; its caller runs it. One at a time: RuntimeError."""
+        self._names.refresh()
+        selection, sampling = plan.selection, plan.sampling
+        rules = RecordingRules(
+            roles=frozenset(Role(one) for one in selection.directions)
+            or frozenset({Role.CLIENT, Role.SERVER}),
+            protocols=selection.protocols or frozenset(CODECS),
+            with_raw=plan.with_raw,
+            ports=selection.ports if len(selection.ports) <= MOST_RULES else (),
+            peers=selection.peers if len(selection.peers) <= MOST_RULES else (),
+            keep_fraction=sampling.fraction
+            if sampling.by is SampleBy.CONNECTION
+            else 1.0,
+            body_limit=plan.body_limit,
+        )
+        return Recorder(
+            plan,
+            kernel=self._kernel.record(rules),
+            people=self._names,
+            read_cause=self._kernel.read_cause,
+            redactor=redactor,
+            sink=sink,
+            free_bytes=free_bytes,
+        )
 
     def metrics(self) -> MetricsData:
         """Cumulative, for /metrics; not for two callers at once."""

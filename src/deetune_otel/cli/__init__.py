@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "demo": "deetune_otel.cli.demo:Demo",
     "map": "deetune_otel.cli.map:Map",
     "top": "deetune_otel.cli.top:Top",
+    "record": "deetune_otel.cli.record:Record",
 }
 
 ABOUT: Final = """\

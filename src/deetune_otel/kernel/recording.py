@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from deetune_otel.model import Transport
 
 __all__ = [
+    "MOST_RULES",
     "ConnectionCount",
     "KernelRecording",
     "RecordedPiece",

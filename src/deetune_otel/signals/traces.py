@@ -167,6 +167,17 @@ class TraceResolver:
         self._held.clear()
         return released
 
+    def trace_id(self, wire: Wire, trace_header: bytes, *, inherits: bool) -> int:
+        """The trace of a call of which there may be no span; 0 where its wire is not known.
+
+        `inherits`: its far end is on this host, too, and can learn the trace of its cause.
+        """
+        if not _is_known(wire):
+            return 0
+        call = self._call(wire)
+        call.header = call.header or tracecontext.parse(trace_header)
+        return self._trace_id(wire, inherits=inherits)
+
     def _learn(self, exchange: Exchange, edge: Edge) -> None:
         is_client = edge.role is Role.CLIENT
         if is_client and exchange.cause_ambiguous:

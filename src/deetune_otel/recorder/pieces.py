@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's pieces → exchanges with the names of both ends, and the count of both per connection.
+
+Both ends of a connection bring the same bytes under the same pair; the assembler takes what is
+new. A connection is remembered until every end that was seen is closed, by its last piece and by
+the kernel's count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Final, NamedTuple, TypeVar
+from typing import Protocol as Shape
+
+from deetune_otel.kernel.recording import ConnectionCount, RecordedPiece
+from deetune_otel.model import Cause, Pair, Protocol, Role, Transport, Wire
+from deetune_otel.recording.assembly import Assembler
+from deetune_otel.recording.codecs.contract import Codec
+from deetune_otel.recording.model import (
+    Connection,
+    Endpoint,
+    HttpRequest,
+    HttpResponse,
+    Message,
+    Missing,
+    MissingBecause,
+    Process,
+    RecordedExchange,
+    RedisCommand,
+    Turn,
+)
+from deetune_otel.signals.traces import TraceResolver, span_id
+
+__all__ = ["Conversations", "People", "Tally"]
+
+# Headers that name a trace, in the order in which they are believed.
+_TRACE_HEADERS: Final = ("traceparent", "b3", "x-b3-traceid", "sw8")
+_Http = TypeVar("_Http", HttpRequest, HttpResponse)
+
+
+class People(Shape):
+    """Who owners are: `naming.Names` in the agent."""
+
+    def process(self, owner_id: int) -> Process | None: ...
+    def operation_name(self, owner_id: int, protocol: Protocol, head: bytes) -> str: ...
+    def server_path(self, edge_id: int) -> str: ...
+
+
+class Tally(NamedTuple):
+    """Exchanges of connections that are done with, or of all."""
+
+    seen: int
+    given: int  # handed on, the unfinished ones apart
+    unfinished: int
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """One connection."""
+
+    pair: Pair
+    protocol: Protocol
+    assembler: Assembler | None  # None: nobody reads this protocol
+    connection: Connection
+    owners: dict[Role, int] = field(default_factory=dict)
+    ended: set[Role] = field(default_factory=set)
+    is_over: bool = False
+    answered: int = 0  # turns that the kernel counts, too
+    unanswered: int = 0  # the connection ended before the response
+    unfinished: int = 0  # the recording did
+    # By end: what the kernel counted, and whether it is closed.
+    counts: dict[Role, ConnectionCount] = field(default_factory=dict)
+    closed_at_reading: int = 0
+
+
+class Conversations:
+    """All connections that are recorded. Belongs to one thread."""
+
+    def __init__(  # noqa: PLR0913 -- what it stands between
+        self,
+        *,
+        codecs: Mapping[Protocol, Codec],
+        raw: Codec | None,
+        people: People,
+        read_cause: Callable[[Wire], Cause | None],
+        clock_offset_ns: int,
+        body_limit: int,
+    ) -> None:
+        """`raw` reads what has no codec; None leaves it out. `clock_offset_ns` makes the Unix
+        epoch of CLOCK_MONOTONIC.
+        """
+        self._codecs = codecs
+        self._raw = raw
+        self._people = people
+        self._read_cause = read_cause
+        self._clock_offset_ns = clock_offset_ns
+        self._body_limit = body_limit
+        self._resolver = TraceResolver(is_local=lambda _: False, read_cause=read_cause)
+        self._open: dict[Pair, _Conversation] = {}
+        self._reading = 0
+        self._done = Tally(0, 0, 0)
+
+    def feed(self, piece: RecordedPiece) -> Iterator[RecordedExchange]:
+        one = self._open.get(piece.pair)
+        if one is None or not one.connection.id:
+            counted = one
+            one = self._open[piece.pair] = self._begin(piece)
+            if counted is not None:
+                one.counts = counted.counts
+                one.closed_at_reading = counted.closed_at_reading
+        if one.is_over or one.assembler is None:
+            return
+        if one.owners.get(piece.role) != piece.owner_id:
+            self._learn_end(one, piece)
+        if not piece.is_last:
+            yield from self._given(one, one.assembler.feed(piece.piece))
+            return
+        one.ended.add(piece.role)
+        if one.ended >= one.owners.keys():
+            yield from self._over(one)
+
+    def count(
+        self,
+        counts: Mapping[tuple[Pair, Role], ConnectionCount],
+        *,
+        is_chosen: Callable[[int], bool],
+    ) -> Iterator[RecordedExchange]:
+        """Takes a reading of the kernel's counts, made before the last pieces were fed.
+
+        Connections that were closed by the reading before this one are done with.
+        """
+        self._reading += 1
+        for (pair, role), found in counts.items():
+            one = self._open.get(pair)
+            if not is_chosen(found.owner_id):
+                continue
+            if one is None:  # all its pieces were lost, or come yet
+                one = self._open[pair] = _unknown(pair)
+            one.counts[role] = found
+            if all(end.is_closed for end in one.counts.values()):
+                one.closed_at_reading = one.closed_at_reading or self._reading
+        for pair, one in list(self._open.items()):
+            if 0 < one.closed_at_reading < self._reading:
+                yield from self._over(one)
+                self._done = _sum(self._done, _tally(one))
+                del self._open[pair]
+
+    def end(self) -> None:
+        """Nothing more comes: what is open stays unfinished."""
+        for one in self._open.values():
+            if one.assembler is not None and not one.is_over:
+                one.is_over = True
+                one.unfinished += len(one.assembler.end())
+
+    def tally(self) -> Tally:
+        """Of all connections so far; exact after `end`."""
+        total = self._done
+        for one in self._open.values():
+            total = _sum(total, _tally(one))
+        return total
+
+    def _begin(self, piece: RecordedPiece) -> _Conversation:
+        codec = self._codecs.get(piece.protocol, self._raw)
+        return _Conversation(
+            pair=piece.pair,
+            protocol=piece.protocol,
+            assembler=Assembler(codec) if codec is not None else None,
+            connection=_connection(piece, self._people),
+        )
+
+    def _learn_end(self, one: _Conversation, piece: RecordedPiece) -> None:
+        one.owners[piece.role] = piece.owner_id
+        process = self._people.process(piece.owner_id)
+        one.connection = (
+            replace(one.connection, server_process=process)
+            if piece.role is Role.SERVER
+            else replace(one.connection, client_process=process)
+        )
+
+    def _over(self, one: _Conversation) -> Iterator[RecordedExchange]:
+        if one.assembler is not None and not one.is_over:
+            one.is_over = True
+            yield from self._given(one, one.assembler.end())
+
+    def _given(
+        self, one: _Conversation, turns: Iterable[Turn]
+    ) -> Iterator[RecordedExchange]:
+        for turn in turns:
+            if turn.response is None and turn.incomplete[-1:] == ("closed",):
+                one.unanswered += 1
+            else:
+                one.answered += 1
+            yield self._exchange(one, turn)
+
+    def _exchange(self, one: _Conversation, turn: Turn) -> RecordedExchange:
+        role = Role.SERVER if Role.SERVER in one.owners else Role.CLIENT
+        wire = Wire(one.pair.client_seq, one.pair.server_seq, turn.request_offset)
+        cause = self._read_cause(wire) if role is Role.CLIENT else None
+        request, response = self._cut(turn.request), turn.response
+        if response is not None:
+            response = self._cut(response)
+        incomplete = dict.fromkeys(
+            (
+                *turn.incomplete,
+                *(gap.because for gap in _missing(request)),
+                *(gap.because for gap in _missing(response)),
+            )
+        )
+        trace_id = self._resolver.trace_id(
+            wire, _trace_header(request), inherits=_is_here(one.connection)
+        )
+        own_id = f"{span_id(wire, role):016x}"
+        offset = self._clock_offset_ns
+        return RecordedExchange(
+            id=own_id,
+            connection=one.connection,
+            request=request,
+            response=response,
+            request_start_ns=turn.request_start_ns + offset,
+            request_end_ns=turn.request_end_ns + offset,
+            response_start_ns=turn.response_start_ns + offset if response else 0,
+            response_end_ns=turn.response_end_ns + offset if response else 0,
+            trace_id=f"{trace_id:032x}",
+            span_id=own_id,
+            operation=self._people.operation_name(
+                one.owners.get(role, 0), one.protocol, _head(request)
+            ),
+            cause=f"{span_id(cause.wire, Role.SERVER):016x}" if cause else "",
+            cause_method="thread" if cause else "",
+            incomplete=tuple(incomplete),
+        )
+
+    def _cut(self, message: Message) -> Message:
+        """Exactly at the limit: the kernel copies a little more."""
+        if isinstance(message, HttpRequest):
+            return _cut(message, self._body_limit)
+        if isinstance(message, HttpResponse):
+            return _cut(message, self._body_limit)
+        return message
+
+
+def _cut(message: _Http, limit: int) -> _Http:
+    missing = sum(gap.bytes for gap in message.missing)
+    size = len(message.body) + missing
+    if size <= limit:
+        return message
+    before = tuple(
+        gap._replace(bytes=min(gap.bytes, limit - gap.at))
+        for gap in message.missing
+        if gap.at < limit
+    )
+    kept = limit - sum(gap.bytes for gap in before)
+    gaps = list(before)
+    if gaps and gaps[-1].at + gaps[-1].bytes == limit:
+        last = gaps.pop()
+        gaps.append(Missing(last.at, size - last.at, last.because))
+    else:
+        gaps.append(Missing(limit, size - limit, MissingBecause.LIMIT))
+    return replace(message, body=message.body[:kept], missing=tuple(gaps))
+
+
+def _connection(piece: RecordedPiece, people: People) -> Connection:
+    local = Endpoint(piece.local_address, piece.local_port)
+    peer = Endpoint(piece.peer_address, piece.peer_port)
+    if piece.transport is Transport.UNIX:
+        local = Endpoint("", 0)
+        peer = Endpoint(people.server_path(piece.edge_id), 0)
+        if piece.role is Role.SERVER:
+            local, peer = peer, local
+    is_server = piece.role is Role.SERVER
+    return Connection(
+        id=_connection_id(piece.pair),
+        protocol=piece.protocol,
+        transport=piece.transport,
+        client=peer if is_server else local,
+        server=local if is_server else peer,
+    )
+
+
+def _unknown(pair: Pair) -> _Conversation:
+    """A connection of which nothing is known yet but the kernel's count."""
+    nowhere = Endpoint("", 0)
+    return _Conversation(
+        pair=pair,
+        protocol=Protocol.UNKNOWN,
+        assembler=None,
+        connection=Connection(
+            id="", protocol=Protocol.UNKNOWN, client=nowhere, server=nowhere
+        ),
+    )
+
+
+def _connection_id(pair: Pair) -> str:
+    """The same at both ends; a digest, as the pair itself stays here."""
+    data = pair.client_seq.to_bytes(8, "big") + pair.server_seq.to_bytes(8, "big")
+    return blake2b(data, digest_size=8, person=b"deetune.connect").hexdigest()
+
+
+def _tally(one: _Conversation) -> Tally:
+    counted = max((end.exchanges for end in one.counts.values()), default=0)
+    return Tally(
+        max(counted, one.answered) + one.unanswered + one.unfinished,
+        one.answered + one.unanswered,
+        one.unfinished,
+    )
+
+
+def _sum(a: Tally, b: Tally) -> Tally:
+    return Tally(a.seen + b.seen, a.given + b.given, a.unfinished + b.unfinished)
+
+
+def _missing(message: Message | None) -> tuple[Missing, ...]:
+    return message.missing if message is not None else ()
+
+
+def _is_here(connection: Connection) -> bool:
+    """Whether the far end can know the trace of the call's cause."""
+    return bool(connection.client_process and connection.server_process)
+
+
+def _trace_header(request: Message) -> bytes:
+    if isinstance(request, HttpRequest):
+        values = {name.lower(): value for name, value in reversed(request.headers)}
+        for name in _TRACE_HEADERS:
+            if name in values:
+                return f"{name}: {values[name]}".encode("latin-1", errors="replace")
+    return b""
+
+
+def _head(request: Message) -> bytes:
+    """As the kernel would have given it to `protocols`, for the operation's name."""
+    if isinstance(request, HttpRequest):
+        line = f"{request.method} {request.target} HTTP/{request.version}\r\n"
+        return line.encode("latin-1", errors="replace")
+    if isinstance(request, RedisCommand) and request.arguments:
+        parts = [b"*%d\r\n" % len(request.arguments)]
+        parts += [b"$%d\r\n%s\r\n" % (len(one), one) for one in request.arguments[:2]]
+        return b"".join(parts)[:256]
+    return b""
