@@ -23,6 +23,8 @@ from deetune_otel.comparison.noise import noise
         (1700000000000, 1700000100000, "epoch milliseconds"),
         ("00a0000000000001", "0b00000000000002", "hex id"),
         ("dGhpcyBpcyBhbiBpZA9=", "dGhpcyBpcyBhbiBpZB8=", "base64 id"),
+        (1700000000, 1700000000 + 31 * 86400, "epoch seconds"),
+        (1700000000, 1700000001 + 31 * 86400, None),
         (1000000000, 4000000000, None),
         (1700000000, 1700000000000, None),
         (True, 1700000000, None),

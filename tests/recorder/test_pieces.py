@@ -217,7 +217,19 @@ def test_a_lost_last_piece_does_not_keep_the_last_exchange() -> None:
     fed(ours, [piece(Role.SERVER, ASKED, start=0)])
     assert counted(ours, server=0, is_closed=True) == []
     (one,) = counted(ours)
-    assert one.incomplete == ("closed",)
+    assert one.incomplete == (MissingBecause.LOST,)
+    assert ours.tally() == Tally(1, 1, 0)
+
+
+def test_a_response_that_was_lost_is_not_taken_for_none() -> None:
+    ours = conversations()
+    fed(ours, [piece(Role.SERVER, ASKED, start=0)])
+    end = piece(Role.SERVER, offset=len(ASKED), last=True)
+    end = end._replace(piece=end.piece._replace(other_offset=len(ANSWERED)))
+    (one,) = fed(ours, [end])
+    assert one.incomplete == (MissingBecause.LOST,)
+    counted(ours, server=1, is_closed=True)
+    counted(ours)
     assert ours.tally() == Tally(1, 1, 0)
 
 

@@ -37,9 +37,9 @@ _FORMS: Final = (
 _NUMBER: Final = re.compile(r"[0-9]{10}(?:[0-9]{3})?(?:\.[0-9]{1,9})?")
 _HEX: Final = re.compile(r"[0-9a-f]{16,}|[0-9A-F]{16,}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-# 2001 to 2100, in seconds; a recording is replayed within ten years of its making.
+# 2001 to 2100, in seconds. A larger step than a month is a change, not a later run.
 _EPOCH: Final = (1_000_000_000, 4_102_444_800)
-_NEAR: Final = 10 * 366 * 86400
+_NEAR: Final = 31 * 86400
 
 
 def _epoch(expected: float, actual: float) -> str | None:

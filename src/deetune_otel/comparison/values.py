@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where two JSON-like values differ.
 
-Nothing here recurses: a body is input, and may be as deep as its sender likes. Numbers are
-numbers, as in JSON: 1 and 1.0 are the same. What a rule ignores is still listed, with the rule.
+Nothing here recurses: a body is input, and may be as deep as its sender likes. Numbers
+are numbers, as in JSON: 1 and 1.0 are the same. What a rule or known noise excuses is still
+listed, with the reason.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
+
+from deetune_otel.comparison.masks import REDACTED, is_masked
+from deetune_otel.comparison.noise import noise
 
 __all__ = [
     "Compared",
@@ -66,16 +70,18 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What does not count. Paths are patterns: `*` is any one step, `**` any number of them.
+    """What does not count. In a path `*` is any one step, `**` any number of them.
 
-    Of an array compared as a set, equal elements are matched first, the others in their order:
-    where elements have a name, a key finds the right partner.
+    Of an array compared as a set, equal elements are matched first, the others in their
+    order: where elements have a name, a key finds the right partner.
     """
 
     ignored: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)  # absolute
     sets: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)  # path of an array: field
+    exact: tuple[str, ...] = ()  # no noise is assumed there
+    is_noise_ignored: bool = True
 
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -135,6 +141,8 @@ class _Patterns:
         named += [("near", p, (p, t)) for p, t in rules.tolerances.items()]
         named += [("set", p, p) for p in rules.sets]
         named += [("key", p, k) for p, k in rules.keys.items()]
+        named += [("exact", p, p) for p in rules.exact]
+        self.is_noise_ignored = rules.is_noise_ignored
         self._effects = [(kind, value) for kind, _, value in named]
         self._steps = [_steps(pattern) for _, pattern, _ in named]
         self.start = self._closed((rule, 0) for rule in range(len(named)))
@@ -307,11 +315,15 @@ def _pairs(
     return _in_order(one, other)
 
 
-def _why_near(one: Any, other: Any, patterns: _Patterns, state: _State) -> str | None:
+def _excuse(one: Any, other: Any, patterns: _Patterns, state: _State) -> str | None:
+    """Why two values that differ may do so."""
     near = patterns.effect(state, "near")
     if near and _type(one) == "number" and _is_near(one, other, near[1]):
         return f"within {near[1]:g}: {near[0]}"
-    return None
+    if not patterns.is_noise_ignored or patterns.effect(state, "exact"):
+        return None
+    sort = noise(one, other)
+    return f"noise: {sort}" if sort else None
 
 
 def compare(expected: object, actual: object, rules: Rules | None = None) -> Compared:
@@ -329,7 +341,7 @@ def compare(expected: object, actual: object, rules: Rules | None = None) -> Com
             if classes[one] == classes[other]:
                 continue
             if kind is Kind.VALUE:
-                reason = reason or _why_near(one, other, patterns, state)
+                reason = reason or _excuse(one, other, patterns, state)
             elif (pairs := _pairs(one, other, patterns, state, classes)) is not None:
                 children = [
                     ((path, step), patterns.after(state, step), reason, mine, its)
@@ -337,6 +349,8 @@ def compare(expected: object, actual: object, rules: Rules | None = None) -> Com
                 ]
                 todo.extend(reversed(children))
                 continue
+        if is_masked(one, other) and other is not _ABSENT:
+            reason = REDACTED
         result.add(
             Difference(
                 _text(path),

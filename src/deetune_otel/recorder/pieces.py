@@ -26,6 +26,7 @@ from deetune_otel.recording.model import (
     Message,
     Missing,
     MissingBecause,
+    Piece,
     Process,
     RecordedExchange,
     RedisCommand,
@@ -117,6 +118,9 @@ class Conversations:
         if not piece.is_last:
             yield from self._given(one, one.assembler.feed(piece.piece))
             return
+        # What is missing up to where it ended was lost: nobody may take it for silence.
+        for end in _ends(piece.piece):
+            yield from self._given(one, one.assembler.feed(end))
         one.ended.add(piece.role)
         if one.ended >= one.owners.keys():
             yield from self._over(one)
@@ -180,9 +184,18 @@ class Conversations:
         )
 
     def _over(self, one: _Conversation) -> Iterator[RecordedExchange]:
-        if one.assembler is not None and not one.is_over:
-            one.is_over = True
-            yield from self._given(one, one.assembler.end())
+        if one.assembler is None or one.is_over:
+            return
+        one.is_over = True
+        turns = one.assembler.end()
+        if not one.ended >= one.owners.keys():
+            # The last piece was lost: nobody knows whether there was no response.
+            lost = (MissingBecause.LOST,)
+            turns = [
+                turn._replace(incomplete=lost) if turn.response is None else turn
+                for turn in turns
+            ]
+        yield from self._given(one, turns)
 
     def _given(
         self, one: _Conversation, turns: Iterable[Turn]
@@ -239,6 +252,16 @@ class Conversations:
         if isinstance(message, HttpResponse):
             return _cut(message, self._body_limit)
         return message
+
+
+def _ends(last: Piece) -> tuple[Piece, Piece]:
+    """A last piece has no bytes, and says how many each direction had."""
+    return (
+        last._replace(is_start=False),
+        last._replace(
+            is_start=False, from_client=not last.from_client, offset=last.other_offset
+        ),
+    )
 
 
 def _cut(message: _Http, limit: int) -> _Http:
