@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -126,3 +127,16 @@ def test_depth_does_not_matter() -> None:
         one, other = [one], [other]
     (found,) = differences(one, other, Rules(sets=("$.**.x",)))
     assert found.path == "$" + "[0]" * 20_000
+
+
+def test_noise_is_ignored_but_where_it_must_be_exact() -> None:
+    one, other = ({"a": str(UUID(int=n))} for n in (1, 2))
+    assert compare(one, other).ignored[0].reason == "noise: UUID"
+    assert differences(one, other, Rules(exact=("$.a",)))
+    assert differences(one, other, Rules(is_noise_ignored=False))
+
+
+def test_what_was_redacted_may_be_of_another_type_but_not_missing() -> None:
+    one = {"a": "redacted-" + "0" * 16}
+    assert compare(one, {"a": [1]}).ignored[0].reason == "redacted"
+    assert [found.kind for found in differences(one, {})] == [Kind.MISSING]

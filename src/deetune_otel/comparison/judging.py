@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exchange and the answer that came now: a verdict.
+
+What is not whole is never judged. What does not count is listed, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from deetune_otel.comparison import messages
+from deetune_otel.comparison.findings import Finding, Ignored, operation_of
+from deetune_otel.comparison.learning import Learned
+from deetune_otel.comparison.rules import JudgeRules, RulesError
+from deetune_otel.recording.model import Message, RecordedExchange
+
+__all__ = [
+    "Answer",
+    "Finding",
+    "Ignored",
+    "JudgeRules",
+    "Learned",
+    "Outcome",
+    "RulesError",
+    "Verdict",
+    "judge",
+]
+
+# Of one exchange; the rest is counted in a last one.
+MAX_FINDINGS: Final = 200
+
+
+class Answer(NamedTuple):
+    """What the target said, or why it said nothing."""
+
+    message: Message | None
+    failure: str = ""  # "timeout", "refused", "closed", …
+    duration_ns: int = 0
+
+
+class Outcome(StrEnum):
+    SAME = "same"
+    DIFFERENT = "different"
+    NOT_JUDGED = "not judged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    exchange: RecordedExchange
+    answer: Answer
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    why_not_judged: str = ""
+
+    def with_findings(self, more: Sequence[Finding]) -> Verdict:
+        """With what was found elsewhere: the calls that the service made."""
+        if not more or self.outcome is Outcome.NOT_JUDGED:
+            return self
+        is_same = self.outcome is Outcome.SAME
+        return replace(
+            self,
+            findings=(*self.findings, *more),
+            outcome=Outcome.DIFFERENT if is_same else self.outcome,
+        )
+
+    @property
+    def operation(self) -> str:
+        return operation_of(self.exchange)
+
+
+def judge(
+    exchange: RecordedExchange, answer: Answer, rules: JudgeRules, learned: Learned
+) -> Verdict:
+    operation = operation_of(exchange)
+    mine = rules.of(operation)
+    recorded, message = exchange.response, answer.message
+    if mine.is_skipped:
+        return _not_judged(exchange, answer, "a rule skips this operation")
+    if exchange.incomplete:
+        why = ", ".join(exchange.incomplete)
+        return _not_judged(exchange, answer, f"recorded incompletely: {why}")
+    if recorded is None:
+        return _not_judged(exchange, answer, "no response was recorded")
+    if message is None:
+        why = answer.failure or "no answer"
+        finding = Finding("failure", "failure", None, why)
+        return Verdict(
+            exchange=exchange,
+            answer=answer,
+            outcome=Outcome.FAILED,
+            findings=(finding,),
+        )
+    if missing := getattr(message, "missing", ()):
+        causes = ", ".join(sorted({one.because for one in missing}))
+        return _not_judged(exchange, answer, f"answer incomplete: {causes}")
+    found = messages.compare(recorded, message, mine)
+    findings: list[Finding] = []
+    for finding in found.findings:
+        if (reason := learned.why(operation, finding)) is None:
+            findings.append(finding)
+        else:
+            found.ignored.append(Ignored(finding, reason))
+    return Verdict(
+        exchange=exchange,
+        answer=answer,
+        outcome=Outcome.DIFFERENT if findings else Outcome.SAME,
+        findings=_bounded(findings),
+        ignored=tuple(found.ignored),
+    )
+
+
+def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
+    more = len(findings) - MAX_FINDINGS
+    if more <= 0:
+        return tuple(findings)
+    return (*findings[:MAX_FINDINGS], Finding("…", "more", None, f"{more} more"))
+
+
+def _not_judged(exchange: RecordedExchange, answer: Answer, why: str) -> Verdict:
+    return Verdict(
+        exchange=exchange,
+        answer=answer,
+        outcome=Outcome.NOT_JUDGED,
+        why_not_judged=why,
+    )
