@@ -168,7 +168,15 @@ def test_findings_from_elsewhere_make_it_different() -> None:
 
 BODIES = st.binary() | st.text().map(str.encode) | st.just(b"[" * 100_000)
 TYPES = st.sampled_from(
-    ["", "application/json", "text/html; charset=x", "image/png", ";;=", "application/x-ndjson", "application/x-www-form-urlencoded"]
+    [
+        "",
+        "application/json",
+        "text/html; charset=x",
+        "image/png",
+        ";;=",
+        "application/x-ndjson",
+        "application/x-www-form-urlencoded",
+    ]
 )
 CODINGS = st.sampled_from(["", "gzip", "deflate", "br", "zstd", "gzip, gzip, gzip"])
 ANSWERS = st.builds(

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from deetune_otel.comparison.rules import JudgeRules, RulesError, from_text
+from deetune_otel.comparison.rules import _FIELDS, JudgeRules, RulesError, from_text
 from deetune_otel.comparison.values import Rules
 
 TEXT = """
@@ -69,3 +71,12 @@ def test_mistakes_are_told_with_their_place(text: str, path: str, line: int) -> 
     with pytest.raises(RulesError) as caught:
         from_text(text)
     assert (caught.value.path, caught.value.line) == (path, line)
+
+
+def test_the_example_loads_and_uses_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "config/replay-rules.yaml").read_text()
+    rules = from_text(text)
+    assert rules.of("GET /orders/{id}").bodies.ignored[-1] == "$.estimated_delivery"
+    assert rules.of("GET /metrics").is_skipped
+    for setting in _FIELDS:
+        assert f"{setting.rpartition('.')[2]}:" in text
