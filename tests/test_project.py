@@ -37,6 +37,7 @@ WITHOUT_TEST: Final = {
 
 # Parts that only mean something together: the test of the whole is theirs.
 TESTED_WITH: Final = {
+    "archive/dialogues.py": "archive/test_reading.py",
     "demo/servers.py": "demo/test_stack.py",
     "demo/services/orders.py": "demo/test_stack.py",
     "demo/services/shop.py": "demo/test_stack.py",
@@ -44,6 +45,7 @@ TESTED_WITH: Final = {
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",
     "kernel/libbpf.py": "kernel/test_features.py",
+    "recording/segments.py": "archive/test_writer.py",
     "topology/drawing.py": "topology/test_graph.py",
     "topology/drawn.py": "topology/test_graph.py",
 }
