@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A line there and back, its names, and what is no such line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.exchanges import EXCHANGE, any_exchange
+
+from deetune_otel.recording.errors import BadInput
+from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.recording.ndjson import from_line, to_line
+
+
+@given(any_exchange())
+def test_any_exchange_there_and_back(exchange: RecordedExchange) -> None:
+    line = to_line(exchange)
+    assert "\n" not in line
+    assert from_line(line) == exchange
+
+
+def test_names_are_the_conventions() -> None:
+    found = json.loads(to_line(EXCHANGE))
+    assert found["http.request.method"] == "POST"
+    assert (found["url.path"], found["url.query"]) == ("/orders", "a=b")
+    assert found["http.response.status_code"] == 201
+    assert found["service.name"] == "shop"
+    assert found["duration_ns"] == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"request": 1}',
+        '{"request": {"type": "smtp"}}',
+        "[" * 100_000,
+        '{"a":' * 50_000,
+    ],
+)
+def test_what_is_no_exchange_is_refused(line: str) -> None:
+    with pytest.raises(BadInput):
+        from_line(line)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (["exchange"], 1),
+        (["server.port"], "80"),
+        (["server.port"], True),
+        (["start_time_unix_nano"], -1),
+        (["network.transport"], "pigeon"),
+        (["incomplete"], [1]),
+        (["server.process"], []),
+        (["request", "headers"], [["a"]]),
+        (["request", "body"], {"base64": "?"}),
+        (["request", "body"], "\ud800"),
+        (["request", "missing"], [[0, 0, "lost"]]),
+        (["response", "missing"], [[0, 1, "eaten"]]),
+        (["response", "type"], "raw request"),
+    ],
+)
+def test_a_wrong_field_is_named(at: list[str], value: object) -> None:
+    document = json.loads(to_line(EXCHANGE))
+    inner = document
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    with pytest.raises(BadInput, match=at[-1].split(".")[0]):
+        from_line(json.dumps(document))
+
+
+_ANY: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["array", "map", "nil", "base64", "simple", "error"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(any_exchange(), st.data())
+def test_any_json_raises_nothing_else(
+    exchange: RecordedExchange, data: st.DataObject
+) -> None:
+    document = json.loads(to_line(exchange))
+    inner = document
+    for _ in range(data.draw(st.integers(0, 1))):
+        inner = (
+            document[data.draw(st.sampled_from(["request", "response"]))] or document
+        )
+    inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(_ANY)
+    with suppress(BadInput):
+        from_line(json.dumps(document))
