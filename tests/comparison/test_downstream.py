@@ -76,8 +76,11 @@ def test_added_missing_and_more() -> None:
 def test_what_changed_in_a_call() -> None:
     found = compare_calls(
         [http("/a", {"n": 0}), http("/a?q=1", {"n": 1}), redis(b"SET", b"k", b"1")],
-        [http("http://h:1/a?q=2", {"n": 2}, 503), http("/a", {"n": 0})]
-        + [redis(b"SET", b"k", b"2")],
+        [
+            http("http://h:1/a?q=2", {"n": 2}, 503),
+            http("/a", {"n": 0}),
+            redis(b"SET", b"k", b"2"),
+        ],
     )
     assert found == [
         Finding("downstream POST /a target.query.q[0]", "changed", "1", "2"),
