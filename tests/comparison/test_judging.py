@@ -21,6 +21,7 @@ from deetune_otel.comparison.judging import (
     judge,
 )
 from deetune_otel.model import Protocol
+from deetune_otel.recording.codecs.redis import Aggregate
 from deetune_otel.recording.model import (
     Connection,
     Endpoint,
@@ -143,6 +144,20 @@ def test_redis_replies_are_values() -> None:
     )
     assert verdict.operation == "HGETALL"
     assert verdict.findings == (Finding("$[1]", "value", "1", "2"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [(b"smembers", Outcome.SAME), (b"LRANGE", Outcome.DIFFERENT)],
+)
+def test_redis_promises_no_order_of_members(name: bytes, outcome: Outcome) -> None:
+    request = RedisCommand(arguments=(name, b"k"))
+    replies = (
+        RedisReply(value=Aggregate("array", i)) for i in ((b"a", b"b"), (b"b", b"a"))
+    )
+    one = exchange(next(replies), request=request, operation="")
+    verdict = judge(one, Answer(next(replies)), JudgeRules(), Learned())
+    assert verdict.outcome is outcome
 
 
 def test_another_protocol_is_found() -> None:

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from deetune_otel.comparison.findings import Finding
 from deetune_otel.comparison.messages import MAX_DEPTH, body_of, compare, plain
 from deetune_otel.comparison.rules import JudgeRules
+from deetune_otel.recording.codecs import redis
 from deetune_otel.recording.model import HttpRequest, RawMessage
-
-
-class Named(NamedTuple):
-    a: bytes
-
-
-@dataclass
-class Classed:
-    a: bytes
 
 
 @pytest.mark.parametrize(
@@ -27,10 +18,17 @@ class Classed:
         (None, None),
         (b"a", "a"),
         ([b"a", (1, True)], ["a", [1, True]]),
-        ({b"a": b"b", 1: 2}, {"a": "b", "1": 2}),
-        ({b"b", b"a"}, ["a", "b"]),
-        (Named(b"x"), {"Named": {"a": "x"}}),
-        (Classed(b"x"), {"Classed": {"a": "x"}}),
+        (b"\xff", "1 bytes, SHA-256 a8100ae6aa1940d0…"),
+        (redis.Nil("array"), None),
+        (redis.Simple("OK"), "OK"),
+        (redis.Error("ERR no"), {"error": "ERR no"}),
+        (redis.Double("1.50"), 1.5),
+        (redis.Double("odd"), "odd"),
+        (redis.BigNumber("12"), "12"),
+        (redis.Verbatim("txt", b"a"), "a"),
+        (redis.Aggregate("map", (b"a", 1, 2, b"b")), {"a": 1, "2": "b"}),
+        (redis.Aggregate("set", (b"b", b"a")), ["a", "b"]),
+        (redis.Aggregate("array", (b"b", b"a")), ["b", "a"]),
         (1j, "1j"),
     ],
 )

@@ -15,7 +15,7 @@ from deetune_otel.comparison import messages
 from deetune_otel.comparison.findings import Finding, Ignored, operation_of
 from deetune_otel.comparison.learning import Learned
 from deetune_otel.comparison.rules import JudgeRules, RulesError
-from deetune_otel.recording.model import Message, RecordedExchange
+from deetune_otel.recording.model import Message, RecordedExchange, RedisCommand
 
 __all__ = [
     "Answer",
@@ -31,6 +31,10 @@ __all__ = [
 
 # Of one exchange; the rest is counted in a last one.
 MAX_FINDINGS: Final = 200
+# Redis promises no order of what these answer.
+_UNORDERED: Final = frozenset(
+    {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HKEYS", "HVALS"}
+)
 
 
 class Answer(NamedTuple):
@@ -78,6 +82,9 @@ def judge(
 ) -> Verdict:
     operation = operation_of(exchange)
     mine = rules.of(operation)
+    if isinstance(exchange.request, RedisCommand) and operation in _UNORDERED:
+        sets = (*mine.bodies.sets, "$")
+        mine = replace(mine, bodies=replace(mine.bodies, sets=sets))
     recorded, message = exchange.response, answer.message
     if mine.is_skipped:
         return _not_judged(exchange, answer, "a rule skips this operation")

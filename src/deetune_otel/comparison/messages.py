@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from deetune_otel.comparison import bodies, headers, values
 from deetune_otel.comparison.findings import Finding, Found
+from deetune_otel.recording.codecs import redis
 from deetune_otel.recording.model import HttpResponse, Message, RawMessage, RedisReply
 
 if TYPE_CHECKING:
@@ -66,29 +66,53 @@ def body_of(message: Message) -> bodies.Body | None:
     return None
 
 
-def plain(value: object, depth: int = 0) -> Any:  # noqa: PLR0911 -- one a type
+def plain(  # noqa: C901, PLR0911 -- one case a type
+    value: object, depth: int = 0
+) -> Any:
     """A reply's value as JSON has it. Bytes are text, or what is said of them."""
     if depth > MAX_DEPTH:
         return f"deeper than {MAX_DEPTH} levels"
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return bodies.says(value)
-    if is_dataclass(value):
-        named = {one.name: getattr(value, one.name) for one in fields(value)}
-        return {type(value).__name__: plain(named, depth + 1)}
-    if hasattr(value, "_asdict"):
-        return {type(value).__name__: plain(value._asdict(), depth + 1)}
-    if isinstance(value, dict):
-        return {
-            str(plain(name, depth + 1)): plain(inner, depth + 1)
-            for name, inner in value.items()
-        }
-    if isinstance(value, set | frozenset):
-        return sorted((plain(one, depth + 1) for one in value), key=repr)
-    if isinstance(value, list | tuple):
-        return [plain(one, depth + 1) for one in value]
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return _text(value)
+        case redis.Nil():
+            return None
+        case redis.Simple(text=text):
+            return text
+        case redis.Error(text=text):
+            return {"error": text}
+        case redis.Double(text=text):
+            return _double(text)
+        case redis.BigNumber(digits=digits):
+            return digits
+        case redis.Verbatim(data=data):
+            return _text(data)
+        case redis.Aggregate(kind="map", items=items) if len(items) % 2 == 0:
+            pairs = zip(items[::2], items[1::2], strict=True)
+            return {_name(one): plain(other, depth + 1) for one, other in pairs}
+        case redis.Aggregate(kind="set", items=items):  # in no order
+            return sorted((plain(one, depth + 1) for one in items), key=repr)
+        case redis.Aggregate(items=items) | (list() | tuple() as items):
+            return [plain(one, depth + 1) for one in items]
     return repr(value)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return bodies.says(data)
+
+
+def _double(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _name(value: object) -> str:
+    name = plain(value)
+    return name if isinstance(name, str) else repr(name)
