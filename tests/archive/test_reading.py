@@ -27,6 +27,7 @@ from deetune_otel.archive.errors import ArchiveError, Damaged, Empty, NotARecord
 from deetune_otel.archive.reading import read
 from deetune_otel.archive.writer import RecordingWriter
 from deetune_otel.model import Protocol
+from deetune_otel.recording.har import to_har
 from deetune_otel.recording.model import (
     HttpRequest,
     HttpResponse,
@@ -35,6 +36,7 @@ from deetune_otel.recording.model import (
     RecordedExchange,
     RedisCommand,
 )
+from deetune_otel.recording.ndjson import to_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -163,6 +165,34 @@ def test_gzip_is_seen_through(tmp_path: Path) -> None:
     path = written(tmp_path / "a", [EXCHANGE])
     (tmp_path / "b").write_bytes(gzip.compress(path.read_bytes()))
     assert exchanges_in(tmp_path / "b") == [EXCHANGE]
+
+
+def test_other_forms_are_known_by_their_first_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    many = [numbered(i) for i in range(300)]
+    path.write_text("".join(f"{to_line(one)}\n" for one in many))
+    assert exchanges_in(path) == many
+    path.write_text("".join(to_har(many[:3], creator="deetune 1")))
+    assert [one.id for one in exchanges_in(path)] == [one.id for one in many[:3]]
+    record = b"1 a1 7 0\nGET / HTTP/1.1\r\n\r\n" + "\n🐵🙈🙉\n".encode()
+    path.write_bytes(zstandard.compress(record))
+    (one,) = exchanges_in(path)
+    assert isinstance(one.request, HttpRequest)
+
+
+def test_lines_that_were_cut_or_are_broken(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    line = to_line(EXCHANGE)
+    path.write_text(f"{line}\n\n{line[:50]}")
+    with read(path) as recording:
+        assert list(recording) == [EXCHANGE]
+    assert "line 3" in recording.problems[0]
+    path.write_text(f"{line}\n{line[:50]}\n{line}\n")
+    with read(path) as recording, pytest.raises(Damaged, match="line 2"):
+        list(recording)
+    path.write_text('{"log": {"entries": [')
+    with read(path) as recording, pytest.raises(Damaged, match="no JSON"):
+        list(recording)
 
 
 @given(st.data())
