@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The calls that a service made while it answered: then, and now.
 
-Their order does not count: services make them at the same time. Ids that were made anew are
-noise here as they are in answers.
+Their order does not count: services make them at the same time. Ids that were made anew
+are noise here as they are in answers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs by itself: learned from requests that were repeated, and from a second replay.
+"""What differs by itself: learned from requests that were repeated, and from a second
+replay.
 
-Only values that differ at every repeat are learned. Between two reads a write may have changed
-what is read: such a pair teaches nothing.
+Only values that differ at every repeat are learned. Between two reads a write may have
+changed what is read: such a pair teaches nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ __all__ = ["Evidence", "Learned", "learn"]
 MAX_REMEMBERED: Final = 20_000  # requests that may come again
 _LEARNED: Final = frozenset({Kind.VALUE, Kind.ORDER})
 _READS: Final = frozenset(
-    b"GET MGET STRLEN EXISTS TYPE TTL PTTL GETRANGE HGET HMGET HGETALL HKEYS HVALS HLEN "
-    b"HEXISTS LRANGE LLEN LINDEX SMEMBERS SCARD SISMEMBER ZRANGE ZCARD ZSCORE XLEN XRANGE "
-    b"PING ECHO TIME INFO DBSIZE".split()
+    b"GET MGET STRLEN EXISTS TYPE TTL PTTL GETRANGE HGET HMGET HGETALL HKEYS HVALS "
+    b"HLEN HEXISTS LRANGE LLEN LINDEX SMEMBERS SCARD SISMEMBER ZRANGE ZCARD ZSCORE "
+    b"XLEN XRANGE PING ECHO TIME INFO DBSIZE".split()
 )
 _Place = tuple[str, str]  # operation, general place
 
@@ -57,7 +58,8 @@ class Learned:
         evidence = self.places.get((operation, general(finding.place)))
         if evidence is None:
             return None
-        return f"learned: differs at {evidence.repeats} of {evidence.repeats} repeats {evidence.source}"
+        repeats, source = evidence
+        return f"learned: differs at {repeats} of {repeats} repeats {source}"
 
     def also(self, first: Iterable[Verdict], second: Iterable[Verdict]) -> Learned:
         """With what differs between the answers to two replays of the same exchanges."""

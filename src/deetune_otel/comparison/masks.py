@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens of redaction in what was recorded: what stood there is not known, so it cannot differ.
+"""Tokens of redaction in what was recorded: what stood there is not known, so it cannot
+differ.
 
 The rest of the text can: `Bearer redacted-…` is still no `Basic dXNlcg==`.
 """

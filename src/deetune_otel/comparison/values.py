@@ -2,8 +2,8 @@
 """Where two JSON-like values differ.
 
 Nothing here recurses: a body is input, and may be as deep as its sender likes. Numbers
-are numbers, as in JSON: 1 and 1.0 are the same. What a rule or known noise excuses is still
-listed, with the reason.
+are numbers, as in JSON: 1 and 1.0 are the same. What a rule or known noise excuses is
+still listed, with the reason.
 """
 
 from __future__ import annotations

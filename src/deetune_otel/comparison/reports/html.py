@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report as one page that asks nobody for anything.
 
-What was recorded is data in it, never markup: the script writes it as text, and the page's
-policy lets only this script and this style run.
+What was recorded is data in it, never markup: the script writes it as text, and the
+page's policy lets only this script and this style run.
 """
 
 from __future__ import annotations

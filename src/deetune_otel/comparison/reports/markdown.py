@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report as a comment on a pull request: what changed, in a table that is not too long."""
+"""The report as a comment on a pull request: what changed, in a table that is not too
+long.
+"""
 
 from __future__ import annotations
 
