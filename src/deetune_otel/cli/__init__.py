@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "map": "deetune_otel.cli.map:Map",
     "top": "deetune_otel.cli.top:Top",
     "record": "deetune_otel.cli.record:Record",
+    "recording": "deetune_otel.cli.recording:Recording",
 }
 
 ABOUT: Final = """\
@@ -50,6 +51,7 @@ exit codes:
   1  it failed; the message says why
   2  the command line or the configuration is wrong
   3  this kernel, or this user's rights, do not allow to observe
+  4  a recording is damaged, empty, or something else
 
 environment:
   DEETUNE_CONFIG                 the configuration file, where --config is not given

@@ -22,6 +22,7 @@ from rich.live import Live
 from deetune_otel import __version__
 from deetune_otel.archive.writer import RecordingWriter
 from deetune_otel.cli import settings as options
+from deetune_otel.cli.account import account
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.interrupts import Interrupts
 from deetune_otel.cli.selecting import add_selection, byte_count, selection_of
@@ -438,41 +439,6 @@ def _say(path: Path, manifest: Manifest, filtered: dict[str, int]) -> None:
     if manifest.captured:
         print(f"\ndeetune recording show {path}")
         print(f"deetune replay {path} --target HOST:PORT")
-
-
-def account(manifest: Manifest, filtered: dict[str, int]) -> Iterator[str]:
-    """The manifest as lines for a person."""
-    seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
-    yield (
-        f"{manifest.captured:,} of {manifest.seen:,} exchanges in "
-        f"{', '.join(manifest.files) or 'no file'}: {megabytes(manifest.bytes)}, "
-        f"{seconds:.0f} s, ended by {manifest.ended_because}"
-    )
-    reasons = ", ".join(
-        f"{count:,} by {why}" for why, count in sorted(filtered.items())
-    )
-    for count, what in (
-        (manifest.filtered, f"not chosen ({reasons})" if reasons else "not chosen"),
-        (manifest.sampled_out, "sampled out"),
-        (manifest.over_bound, "over a bound"),
-        (manifest.unfinished, "open when the recording began or ended"),
-        *((count, f"lost: {why}") for why, count in sorted(manifest.lost.items())),
-    ):
-        if count:
-            yield f"  {count:,} {what}"
-    if manifest.incomplete:
-        gaps = ", ".join(
-            f"{size:,} bytes {why}"
-            for why, size in sorted(manifest.missing_bytes.items())
-        )
-        yield f"  {manifest.incomplete:,} of those captured are incomplete ({gaps or 'no response'})"
-    if not manifest.is_redacted:
-        yield "NOT redacted"
-    elif manifest.redactions:
-        rules = ", ".join(
-            f"{rule} {count:,}" for rule, count in sorted(manifest.redactions.items())
-        )
-        yield f"redacted: {rules}"
 
 
 def _say_rehearsal(
