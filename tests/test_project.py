@@ -45,7 +45,6 @@ TESTED_WITH: Final = {
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",
     "kernel/libbpf.py": "kernel/test_features.py",
-    "recording/segments.py": "archive/test_writer.py",
     "topology/drawing.py": "topology/test_graph.py",
     "topology/drawn.py": "topology/test_graph.py",
 }
