@@ -32,7 +32,7 @@ _SCHEME: Final = re.compile(
 _NAMED: Final = re.compile(
     r"""(?<![\w.-])([A-Za-z_][\w.\[\]-]{0,63}+)["']?[ \t]{0,4}+(?:(=>?|:=)|:(?!//))[ \t]{0,4}+"""
 )
-_QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)""", re.DOTALL)
+_QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.)*)|'((?:[^'\\]|\\.)*)""", re.DOTALL)
 _WORD: Final = re.compile(r"""[^\s&;"'<>]++""")
 _LINE: Final = re.compile(r"""[^\r\n"'<>]++""")
 _TAG: Final = re.compile(r"<(?:[\w.-]{1,64}:)?([\w.-]{1,64}+)([^<>]{0,4096}+)>")

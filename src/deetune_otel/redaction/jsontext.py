@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["NotJson", "TooDeep", "redact"]
 
 MAX_DEPTH: Final = 512
+# Groups are not possessive: Python before 3.11.5 matches those wrongly (gh-106052).
 _TOKEN: Final = re.compile(
     r"""[ \t\r\n\x1e]*+
     (?:
-        (?:"((?:[^"\\\x00-\x1f]++|\\.)*+)"[ \t\r\n]*+:[ \t\r\n]*+)?+
+        (?:"((?:[^"\\\x00-\x1f]++|\\.)*)"[ \t\r\n]*+:[ \t\r\n]*+)?
         (?:
-            "((?:[^"\\\x00-\x1f]++|\\.)*+)"
+            "((?:[^"\\\x00-\x1f]++|\\.)*)"
           | (-?[0-9][0-9.eE+-]*+)
           | (true|false|null)
           | ([\[{])
@@ -33,7 +34,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 # Where nothing is escaped.
-_STRINGS: Final = re.compile(r'"([^"]*+)"([ \t\r\n]*+:)?+')
+_STRINGS: Final = re.compile(r'"([^"]*+)"([ \t\r\n]*+:)?')
 _KEY, _STRING, _NUMBER, _OPEN, _CLOSE = 1, 2, 3, 5, 6  # groups of _TOKEN
 
 
