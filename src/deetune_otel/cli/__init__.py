@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "top": "deetune_otel.cli.top:Top",
     "record": "deetune_otel.cli.record:Record",
     "recording": "deetune_otel.cli.recording:Recording",
+    "replay": "deetune_otel.cli.replay:Replay",
 }
 
 ABOUT: Final = """\

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`deetune replay`: a recording, a target, and what differs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
+from deetune_otel.cli.recording import opened
+from deetune_otel.cli.selecting import add_selection, duration_ns, selection_of
+from deetune_otel.comparison.clusters import cluster
+from deetune_otel.comparison.judging import (
+    Answer,
+    JudgeRules,
+    Learned,
+    Outcome,
+    RulesError,
+    Verdict,
+    judge,
+)
+from deetune_otel.comparison.learning import learn
+from deetune_otel.comparison.reports import document, html, junit, markdown
+from deetune_otel.comparison.reports.report import Report
+from deetune_otel.comparison.rules import from_text
+from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.replay.engine import TargetFailing, TargetUnreachable, replay
+from deetune_otel.replay.options import Mode, ReplayOptions, Target
+from deetune_otel.replay.plan import Plan, planned
+from deetune_otel.replay.progress import Progress
+from deetune_otel.replay.safety import is_loopback
+
+__all__ = ["Replay"]
+
+REFRESH_S: Final = 0.25
+PLAIN_S: Final = 10.0
+MOST_CLUSTERS: Final = 20
+_DEFAULTS: Final = ReplayOptions()
+
+
+class Replay:
+    """Send recorded requests to a test instance, and say what it answers differently.
+
+    By default each recorded connection is replayed in its order, only reads are sent, and only to
+    this machine. Exchanges of which bytes are missing are never judged. What differs inside the
+    recording already, and what looks like an id or a time on both sides, does not count; what was
+    ignored is listed.
+
+    Exit codes: 0 nothing differs, 1 something does, 3 the target does not answer, 4 the recording
+    is damaged.
+    """
+
+    EXAMPLES = """\
+  deetune replay orders.pcapng --target 127.0.0.1:8081 --report report.html --junit report.xml
+  deetune replay orders.pcapng --target 127.0.0.1:8081 --mode recorded --speed 2
+                                             twice as fast as it was recorded
+  deetune replay orders.pcapng --target 127.0.0.1:8081 --path '/orders/*' --allow-writes
+  deetune replay redis.pcapng --target 127.0.0.1:6380 --twice"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, help="a recording, or a capture")
+        parser.add_argument(
+            "--target",
+            metavar="HOST:PORT",
+            type=_target,
+            required=True,
+            help="where requests go; unix:PATH is a Unix socket",
+        )
+        _add_how(parser)
+        _add_safety(parser)
+        reports = parser.add_argument_group("what is written")
+        for flag, text in (
+            ("--report", "one HTML page that needs nothing else"),
+            ("--junit", "JUnit XML, for CI"),
+            ("--json", "everything, for programs"),
+            ("--markdown", "for a comment on a change"),
+        ):
+            reports.add_argument(flag, metavar="FILE", type=Path, help=text)
+        parser.add_argument(
+            "--rules",
+            metavar="FILE",
+            type=Path,
+            help="what counts as a difference (docs/comparison.md)",
+        )
+        parser.add_argument(
+            "--twice",
+            action="store_true",
+            help="replay twice: what differs between the two does not count",
+        )
+        add_selection(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        target: Target = args.target
+        if not target.path and not is_loopback(target.host) and not args.allow_remote:
+            raise UsageError(
+                f"{target} is not on this machine",
+                hint="--allow-remote sends recorded requests there nevertheless",
+            )
+        rules = _rules(args.rules)
+        with opened(args.file) as file:
+            exchanges = list(file)
+        plan = planned(
+            exchanges,
+            selection=selection_of(args),
+            allows_writes=args.allow_writes,
+            limit=args.limit,
+        )
+        if not plan.count:
+            reasons = ", ".join(f"{n:,} {why}" for why, n in plan.skipped.most_common())
+            raise UsageError(
+                f"nothing to send in {args.file}: {reasons or 'it holds no exchange'}",
+                hint="`deetune recording show` says what is in it",
+            )
+        replaying = _Replaying(plan, args, rules, learn(exchanges))
+        return replaying.run()
+
+
+class _Replaying:
+    """One run of the command."""
+
+    def __init__(
+        self, plan: Plan, args: argparse.Namespace, rules: JudgeRules, learned: Learned
+    ) -> None:
+        self._plan = plan
+        self._args = args
+        self._rules = rules
+        self._learned = learned
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._failure = ""
+        self._is_interrupted = False
+
+    def run(self) -> int:
+        started_ns = time.time_ns()
+        answers = self._answers()
+        if self._args.twice and not self._failure and not self._is_interrupted:
+            first = self._judged(answers)
+            answers = self._answers()
+            self._learned = self._learned.also(first, self._judged(answers))
+        verdicts = self._judged(answers)
+        skipped = Counter(self._plan.skipped)
+        if unsent := self._plan.count * self._args.loop - len(answers):
+            skipped["not sent before the replay ended"] += unsent
+        report = Report(
+            verdicts=verdicts,
+            clusters=cluster(verdicts),
+            recording=self._args.file.name,
+            target=str(self._args.target),
+            started_ns=started_ns,
+            ended_ns=time.time_ns(),
+            sent=len(answers),
+            skipped=skipped,
+        )
+        _write(self._args, report)
+        _say(report)
+        if self._failure:
+            raise CommandError(
+                self._failure,
+                hint="the replay stopped there; what came before is in the reports",
+                code=ExitCode.UNAVAILABLE,
+            )
+        outcomes = report.outcomes()
+        differs = outcomes[Outcome.DIFFERENT] + outcomes[Outcome.FAILED]
+        if self._is_interrupted:
+            return ExitCode.INTERRUPTED
+        return ExitCode.FAILED if differs else ExitCode.OK
+
+    def _judged(self, answers: list[tuple[RecordedExchange, Answer]]) -> list[Verdict]:
+        return [
+            judge(exchange, answer, self._rules, self._learned)
+            for exchange, answer in answers
+        ]
+
+    def _answers(self) -> list[tuple[RecordedExchange, Answer]]:
+        found: list[tuple[RecordedExchange, Answer]] = []
+        try:
+            asyncio.run(self._collect(found))
+        except TargetUnreachable as error:
+            raise CommandError(
+                str(error),
+                hint="is the instance running, and is this its address?",
+                code=ExitCode.UNAVAILABLE,
+            ) from None
+        except TargetFailing as error:
+            self._failure = str(error)
+        return found
+
+    async def _collect(self, found: list[tuple[RecordedExchange, Answer]]) -> None:
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel if task else loop.stop)
+        options = _options(self._args)
+        progress = Progress(self._plan.count * options.loops, time.monotonic())
+        is_live = self._console.is_terminal and not self._args.quiet
+        live = Live(console=self._console, auto_refresh=False, transient=True)
+        shown_s = time.monotonic()
+        if is_live:
+            live.start()
+        try:
+            async for sent in replay(self._plan, self._args.target, options):
+                found.append((sent.exchange, sent.answer))
+                verdict = judge(sent.exchange, sent.answer, self._rules, self._learned)
+                progress.add(verdict.outcome)
+                now_s = time.monotonic()
+                if now_s - shown_s >= (REFRESH_S if is_live else PLAIN_S):
+                    shown_s = now_s
+                    if is_live:
+                        live.update(progress.line(now_s), refresh=True)
+                    elif not self._args.quiet:
+                        self._console.print(progress.line(now_s), markup=False)
+        except asyncio.CancelledError:
+            self._is_interrupted = True
+        finally:
+            if is_live:
+                live.stop()
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("how it is sent")
+    how.add_argument(
+        "--mode",
+        choices=[one.value for one in Mode],
+        default=_DEFAULTS.mode,
+        help="sessions: each connection in its order (default); recorded: at the recorded "
+        "times, whether or not answers have come; fast: as fast as answers come",
+    )
+    how.add_argument(
+        "--speed",
+        metavar="N",
+        type=_positive,
+        default=1.0,
+        help="of --mode recorded: 2 is twice as fast",
+    )
+    how.add_argument(
+        "--rate", metavar="N", type=_positive, default=0.0, help="a second, at most"
+    )
+    how.add_argument(
+        "--loop", metavar="N", type=_count, default=1, help="so many times (default: 1)"
+    )
+    how.add_argument(
+        "--limit", metavar="N", type=_count, default=0, help="only the first ones"
+    )
+    how.add_argument(
+        "--connections",
+        metavar="N",
+        type=_count,
+        default=_DEFAULTS.connections,
+        help=f"at a time (default: {_DEFAULTS.connections})",
+    )
+    how.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=duration_ns,
+        default=round(_DEFAULTS.timeout_s * 1e9),
+        help=f"of one request (default: {_DEFAULTS.timeout_s:g}s)",
+    )
+    how.add_argument(
+        "--set-header",
+        metavar="NAME: VALUE",
+        type=_header,
+        action="append",
+        default=[],
+        help="in every request, in place of the recorded one (credentials are redacted)",
+    )
+    how.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_safety(parser: argparse.ArgumentParser) -> None:
+    safety = parser.add_argument_group("what is allowed")
+    safety.add_argument(
+        "--allow-writes",
+        action="store_true",
+        help="also send what may change something (POST, SET, …)",
+    )
+    safety.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="the target may be on another machine",
+    )
+
+
+def _options(args: argparse.Namespace) -> ReplayOptions:
+    return ReplayOptions(
+        mode=Mode(args.mode),
+        speed=args.speed,
+        rate=args.rate,
+        loops=args.loop,
+        connections=args.connections,
+        timeout_s=args.timeout / 1e9,
+        headers=tuple(args.set_header),
+    )
+
+
+def _rules(path: Path | None) -> JudgeRules:
+    if path is None:
+        return JudgeRules()
+    try:
+        return from_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the rules {path}: {error}") from None
+    except RulesError as error:
+        raise UsageError(
+            f"the rules {path}: {error}", hint="docs/comparison.md has their keys"
+        ) from None
+
+
+def _write(args: argparse.Namespace, report: Report) -> None:
+    """Beside their names first: never a half one. They show live answers: mode 0600."""
+    forms: tuple[tuple[Path | None, Callable[[Report], str]], ...] = (
+        (args.report, html),
+        (args.junit, junit),
+        (args.json, lambda one: json.dumps(document(one), indent=2) + "\n"),
+        (args.markdown, markdown),
+    )
+    for path, form in forms:
+        if path is None:
+            continue
+        part = path.with_name(f".{path.name}.part")
+        try:
+            part.unlink(missing_ok=True)
+            part.touch(mode=0o600, exist_ok=False)
+            part.write_text(form(report), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CommandError(f"cannot write {path}: {reason}") from None
+
+
+def _say(report: Report) -> None:
+    outcomes = report.outcomes()
+    print(
+        f"{report.sent:,} sent to {report.target}: "
+        + ", ".join(f"{count:,} {one}" for one, count in outcomes.items())
+    )
+    for one in report.clusters[:MOST_CLUSTERS]:
+        print(f"  {one.say()}")
+    if len(report.clusters) > MOST_CLUSTERS:
+        print(f"  and {len(report.clusters) - MOST_CLUSTERS:,} more kinds of findings")
+    for why, count in report.not_judged().items():
+        print(f"  {count:,} not judged: {why}")
+    for why, count in Counter(report.skipped).most_common():
+        print(f"  {count:,} not sent: {why}")
+    if ignored := sum(one.times for one in report.ignored()):
+        print(f"  {ignored:,} differences ignored as noise (the reports list them)")
+
+
+def _target(text: str) -> Target:
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return Target("", 0, text.removeprefix("unix:"))
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise argparse.ArgumentTypeError(
+            f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}"
+        )
+    return Target(host, int(port))
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or any(c in text for c in "\r\n"):
+        raise argparse.ArgumentTypeError(
+            f"expected a header such as 'Authorization: Bearer …', got {text!r}"
+        )
+    return name.strip(), value.strip()
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected more than 0, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a count, got {text!r}")
+    return int(text)

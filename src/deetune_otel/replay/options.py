@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a recording is replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = ["Mode", "ReplayOptions", "Target"]
+
+
+class Mode(StrEnum):
+    """In which order, and when."""
+
+    SESSIONS = "sessions"  # each recorded connection in its order, several at a time
+    RECORDED = "recorded"  # when it was recorded, whether or not answers have come
+    FAST = "fast"  # in the recorded order, as fast as answers come
+
+
+class Target(NamedTuple):
+    """Where requests go. A path is a Unix socket's."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    mode: Mode = Mode.SESSIONS
+    speed: float = 1.0  # of Mode.RECORDED: 2 is twice as fast
+    rate: float = 0.0  # requests a second at most; 0: no bound
+    loops: int = 1
+    connections: int = 16  # at a time, at most
+    timeout_s: float = 10.0  # of one request, with connecting
+    headers: tuple[tuple[str, str], ...] = ()  # set in every HTTP request
+    # So many failures one after the other, without one answer between, end the replay.
+    failing_after: int = 20
