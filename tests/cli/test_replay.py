@@ -44,7 +44,7 @@ def shop(price: int = 5, failing: int = -1, slow: int = -1) -> Callable[[bytes],
     """An answer to each request, as recorded but for what was changed."""
 
     def answer(head: bytes) -> bytes:
-        number = int(head.split()[1].rpartition(b"/")[2])
+        number = int(head.split()[1].partition(b"?")[0].rpartition(b"/")[2])
         if number == slow:
             return b"nonsense\r\n\r\n"
         body = b'{"id": %d, "price": %d}' % (number, price)
@@ -152,6 +152,9 @@ def test_another_machine_needs_a_word(
         ([], "--target"),
         (["--target", "127.0.0.1:9", "--speed", "0"], "more than 0"),
         (["--target", "127.0.0.1:9", "--set-header", "x"], "a header such as"),
+        (["--target", "127.0.0.1:9", "--set-query", "x"], "NAME=VALUE"),
+        (["--target", "127.0.0.1:9", "--set-field", "a=1"], "no path such as"),
+        (["--target", "127.0.0.1:9", "--rewrite-path", "(=x"], "no regular expression"),
         (["--target", "127.0.0.1:9", "--rules", "/none"], "cannot read the rules"),
         (["--target", "127.0.0.1:9", "--path", "/none"], "nothing to send"),
     ],
@@ -161,6 +164,21 @@ def test_bad_words_are_said(
 ) -> None:
     assert main(["replay", str(file), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_requests_are_changed_as_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", [get(1)])
+    with answering(shop()) as (target, heard):
+        words = [
+            "--set-host",
+            "test",
+            "--set-query",
+            "a=b",
+            "--rewrite-path",
+            "^/o=/x/o",
+        ]
+        main(["replay", str(path), "--target", str(target), *words])
+    assert heard[0].startswith(b"GET /x/orders/1?a=b HTTP/1.1\r\n")
 
 
 def test_a_damaged_recording(tmp_path: Path) -> None:

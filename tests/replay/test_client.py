@@ -26,6 +26,7 @@ from deetune_otel.recording.model import (
 )
 from deetune_otel.replay.client import Client, Sent
 from deetune_otel.replay.options import ReplayOptions, Target
+from deetune_otel.replay.rewrite import Rewrites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,9 @@ def asked(
 
 
 def test_a_request_is_sent_as_recorded_and_says_what_it_is() -> None:
-    options = ReplayOptions(headers=(("Authorization", "Bearer mine"),))
+    options = ReplayOptions(
+        rewrites=Rewrites(headers=(("Authorization", "Bearer mine"),))
+    )
     with answering(OK) as (target, heard):
         (sent,) = asked(target, GET, options=options)
     assert isinstance(sent.answer.message, HttpResponse)

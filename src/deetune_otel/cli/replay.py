@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import signal
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ from deetune_otel.replay.engine import TargetFailing, TargetUnreachable, replay
 from deetune_otel.replay.options import Mode, ReplayOptions, Target
 from deetune_otel.replay.plan import Plan, planned
 from deetune_otel.replay.progress import Progress
+from deetune_otel.replay.rewrite import Rewrites, field_path
 from deetune_otel.replay.safety import is_loopback
 
 __all__ = ["Replay"]
@@ -77,6 +79,7 @@ class Replay:
             help="where requests go; unix:PATH is a Unix socket",
         )
         _add_how(parser)
+        _add_rewrites(parser)
         _add_safety(parser)
         reports = parser.add_argument_group("what is written")
         for flag, text in (
@@ -264,15 +267,26 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         default=round(_DEFAULTS.timeout_s * 1e9),
         help=f"of one request (default: {_DEFAULTS.timeout_s:g}s)",
     )
-    how.add_argument(
-        "--set-header",
-        metavar="NAME: VALUE",
-        type=_header,
-        action="append",
-        default=[],
-        help="in every request, in place of the recorded one (credentials are redacted)",
-    )
     how.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_rewrites(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is changed in every HTTP request")
+    group.add_argument("--set-host", metavar="NAME", default="", help="the Host header")
+    for flag, metavar, kind, text in (
+        (
+            "--set-header",
+            "NAME: VALUE",
+            _header,
+            "in place of the recorded one (credentials are redacted)",
+        ),
+        ("--set-query", "NAME=VALUE", _pair, "a parameter of the query"),
+        ("--set-field", "PATH=VALUE", _field, "of a JSON body: '$.items[*].price=5'"),
+        ("--rewrite-path", "REGEX=TEXT", _path, "'^/v1/=/v2/'"),
+    ):
+        group.add_argument(
+            flag, metavar=metavar, type=kind, action="append", default=[], help=text
+        )
 
 
 def _add_safety(parser: argparse.ArgumentParser) -> None:
@@ -297,7 +311,13 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         loops=args.loop,
         connections=args.connections,
         timeout_s=args.timeout / 1e9,
-        headers=tuple(args.set_header),
+        rewrites=Rewrites(
+            host=args.set_host,
+            paths=tuple(args.rewrite_path),
+            headers=tuple(args.set_header),
+            query=tuple(args.set_query),
+            fields=tuple(args.set_field),
+        ),
     )
 
 
@@ -373,6 +393,36 @@ def _header(text: str) -> tuple[str, str]:
             f"expected a header such as 'Authorization: Bearer …', got {text!r}"
         )
     return name.strip(), value.strip()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _field(text: str) -> tuple[tuple[str | int, ...], object]:
+    """A value that is no JSON is a text."""
+    path, value = _pair(text)
+    try:
+        steps = field_path(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    try:
+        return steps, json.loads(value)
+    except ValueError:
+        return steps, value
+
+
+def _path(text: str) -> tuple[re.Pattern[str], str]:
+    pattern, replacement = _pair(text)
+    try:
+        found = re.compile(pattern)
+        found.sub(replacement, "")
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"no regular expression: {error}") from None
+    return found, replacement
 
 
 def _positive(text: str) -> float:

@@ -127,17 +127,16 @@ class Client:
         request = exchange.request
         if not isinstance(request, HttpRequest):
             return request
-        ours = {name.lower() for name, _ in self._options.headers}
+        request = self._options.rewrites(request)
         kept: Headers = tuple(
             (name, value)
             for name, value in request.headers
-            if name.lower() not in _REPLACED and name.lower() not in ours
+            if name.lower() not in _REPLACED
         )
         return replace(
             request,
             headers=(
                 *kept,
-                *self._options.headers,
                 ("traceparent", f"00-{trace_id}-{span_id}-01"),
                 ("Deetune-Replay", exchange.id),
                 *_link(exchange),

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from deetune_otel.replay.rewrite import Rewrites
 
 __all__ = ["Mode", "ReplayOptions", "Target"]
 
@@ -40,6 +42,6 @@ class ReplayOptions:
     loops: int = 1
     connections: int = 16  # at a time, at most
     timeout_s: float = 10.0  # of one request, with connecting
-    headers: tuple[tuple[str, str], ...] = ()  # set in every HTTP request
+    rewrites: Rewrites = field(default_factory=Rewrites)
     # So many failures one after the other, without one answer between, end the replay.
     failing_after: int = 20
