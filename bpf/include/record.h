@@ -127,7 +127,9 @@ __noinline int dt_record_count(struct dt_conn *c, __u32 ordinal, __u64 start_ns)
 					  1, 0);
 		return 0;
 	}
-	if (!c->is_recorded || (__s32)(ordinal - c->recorded_from) < 0)
+	/* what looked like a chosen protocol at first, and is none, is not recorded after all */
+	if (!c->is_recorded || !(rules->protocols & (1 << (c->protocol & 15))) ||
+	    (__s32)(ordinal - c->recorded_from) < 0)
 		return 0;
 	key.pair = dt_pair_of_conn(c);
 	key.role = c->role;

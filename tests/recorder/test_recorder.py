@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -369,4 +370,34 @@ class Front(http.server.BaseHTTPRequestHandler):
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
 print(server.server_port, flush=True)
 server.serve_forever()
+"""
+
+
+def test_what_only_looks_like_http_is_not_counted_as_lost(agent: Agent) -> None:
+    """PostgreSQL's messages begin as PUT and POST do, until their second byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with (
+            recording(agent, selection=Selection(ports=(port,))) as running,
+            subprocess.Popen(
+                [sys.executable, "-c", LIKE_POSTGRES, str(port)], text=True
+            ) as child,
+        ):
+            connection, _ = server.accept()
+            with connection:
+                for _ in range(50):
+                    assert connection.recv(100)
+                    connection.sendall(b"T\0\0\0\x06\0\0Z\0\0\0\x05I")
+                assert connection.recv(100) == b""
+            assert child.wait(20) == 0
+            manifest = running.end()
+    assert (manifest.captured, manifest.lost) == (0, {})
+
+
+LIKE_POSTGRES: Final = """
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+for _ in range(50):
+    s.sendall(b"P\\0\\0\\0\\x20\\0SELECT 1\\0\\0\\0B\\0\\0\\0\\x0cE\\0\\0\\0\\x09S\\0\\0\\0\\x04")
+    s.recv(100)
 """
