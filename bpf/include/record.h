@@ -109,6 +109,14 @@ __noinline int dt_is_chosen(struct dt_conn *c)
 	       (rules->keep_below == ~0U || dt_pair_hash(dt_pair_of_conn(c)) < rules->keep_below);
 }
 
+/* Whether user space has said so: what is missing of anybody else's is nobody's loss. */
+static __always_inline int dt_owner_is_chosen(__u32 id)
+{
+	struct dt_owner_limit *owner = bpf_map_lookup_elem(&owner_limits, &id);
+
+	return owner && owner->recorded == DT_OWNER_CHOSEN;
+}
+
 /* Counts an exchange of a recorded connection: what its recording is held against. */
 __noinline int dt_record_count(struct dt_conn *c, __u32 ordinal, __u64 start_ns)
 {
@@ -121,7 +129,7 @@ __noinline int dt_record_count(struct dt_conn *c, __u32 ordinal, __u64 start_ns)
 	if (c->recorded_epoch != rules->epoch) {
 		/* a Unix client does not know its pair before it was accepted, its server does */
 		if ((c->transport != DT_TRANSPORT_UNIX || c->role == DT_ROLE_SERVER) &&
-		    dt_is_chosen(c))
+		    dt_owner_is_chosen(c->owner_id) && dt_is_chosen(c))
 			dt_recording_note(start_ns < rules->begun_ns ? DT_RECORDING_OPEN
 								     : DT_RECORDING_MISSED,
 					  1, 0);
