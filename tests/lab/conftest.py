@@ -65,9 +65,10 @@ class Stage:
             wanted[self._known(client)] += sum(calls.values())
 
         def called() -> Counter[str]:
-            names = {one["id"]: one["name"] for one in self._nodes()}
+            shown = self.lab.map()  # one: edges of a later one may have other nodes
+            names = {one["id"]: one["name"] for one in shown["nodes"]}
             found: Counter[str] = Counter()
-            for edge in self.lab.map()["edges"]:
+            for edge in shown["edges"]:
                 if names[edge["client"]] in wanted:
                     total = sum(calls["total"] for calls in edge["calls"])
                     found[names[edge["client"]]] += total
