@@ -302,7 +302,9 @@ class Recorder:
         not_written = self._not_written + self._captured - flushed
         seen = tally.seen + self._open_before + self._missed
         lost = {
-            "ring_full" if self._ring_full else "not_copied": tally.seen - tally.given - tally.unfinished,
+            "ring_full" if self._ring_full else "not_copied": tally.seen
+            - tally.given
+            - tally.unfinished,
             "never_idle": self._missed,
             "disk": not_written,
         }
