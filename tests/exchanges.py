@@ -198,6 +198,7 @@ def any_exchange(draw: st.DrawFn) -> RecordedExchange:
         operation=draw(_WORDS),
         cause=draw(st.just("") | _IDS),
         cause_method=draw(st.sampled_from(["", "thread"])),
+        calls=draw(st.none() | st.integers(0, 1000)),
         incomplete=tuple(draw(st.lists(st.sampled_from(["lost", "closed", "limit"])))),
         redactions=tuple(draw(st.lists(_TOKEN, max_size=2))),
     )

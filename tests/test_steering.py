@@ -80,3 +80,11 @@ def test_a_number_that_went_to_another_is_written_anew() -> None:
     steering.forget({1})
     steering.adopt(owner(1, comm="other"), python)
     assert maps.by_thread == [(1, True), (1, True)]
+
+
+def test_who_is_adopted_is_known_until_forgotten() -> None:
+    steering = Steering(Maps())
+    steering.adopt(owner(1), Service(name="a"))
+    assert steering.adopted() == [owner(1)]
+    steering.forget([1])
+    assert steering.adopted() == []

@@ -216,7 +216,7 @@ static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f
 		__builtin_memcpy(f->cause_trace, s->trace, DT_TRACE_BYTES);
 	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
 	dt_wire_of(&wire, c, offset);
-	if (!limit || dt_wire_hash(&wire) < limit->drop_below)
+	if (!c->is_recorded && (!limit || dt_wire_hash(&wire) < limit->drop_below))
 		return; /* no span of it will be looked for */
 	cause.wire = s->wire;
 	cause.trace_bytes = s->trace_bytes;

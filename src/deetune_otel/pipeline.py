@@ -201,6 +201,10 @@ class Agent:
         """Balances when no traffic flows."""
         return self._last_ledger or self._kernel.read_ledger()
 
+    def followed(self) -> list[tuple[Owner, Service]]:
+        """Processes whose calls are tied to what they answer, from now on."""
+        return [(one, self._identity.service(one)) for one in self._steering.adopted()]
+
     def record(
         self,
         plan: Plan,
@@ -224,6 +228,11 @@ class Agent:
             else 1.0,
             body_limit=plan.body_limit,
         )
+        sees_all = (
+            not (selection.directions or selection.protocols)
+            and not (rules.ports or rules.peers)
+            and rules.keep_fraction >= 1
+        )
         return Recorder(
             plan,
             kernel=self._kernel.record(rules),
@@ -232,6 +241,7 @@ class Agent:
             redactor=redactor,
             sink=sink,
             free_bytes=free_bytes,
+            sees_all=sees_all,
         )
 
     def metrics(self) -> MetricsData:

@@ -110,6 +110,10 @@ class Steering:
                     )
                     self._limits[owner_id] = limit
 
+    def adopted(self) -> list[Owner]:
+        with self._lock:
+            return [owner for owner, _ in self._by_thread.values()]
+
     def forget(self, owner_ids: Collection[int]) -> None:
         """Before the kernel gives the numbers to others."""
         with self._lock:

@@ -2,13 +2,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deetune_otel.comparison.downstream import MAX_MATCHED, compare_calls
+from deetune_otel.comparison.downstream import (
+    MAX_MATCHED,
+    calls_by_cause,
+    compare_calls,
+    learn_calls,
+)
 from deetune_otel.comparison.findings import Finding
 from deetune_otel.comparison.rules import from_text
 from deetune_otel.model import Protocol
@@ -50,6 +56,10 @@ def http(
     return exchange(request, HttpResponse(status=status), **more)
 
 
+def found_in(*args: Any, **more: Any) -> list[Finding]:
+    return compare_calls(*args, **more).findings
+
+
 def redis(*arguments: bytes) -> RecordedExchange:
     return exchange(RedisCommand(arguments=arguments), RedisReply(value=None))
 
@@ -59,13 +69,11 @@ CALLS = [http("/a"), http("/a?x=1", {"b": 1}), redis(b"GET", b"k"), redis(b"GET"
 
 @given(st.permutations(CALLS))
 def test_their_order_does_not_count(now: list[RecordedExchange]) -> None:
-    assert compare_calls(CALLS, now) == []
+    assert found_in(CALLS, now) == []
 
 
 def test_added_missing_and_more() -> None:
-    found = compare_calls(
-        [http("/a"), http("/b")], [http("/b"), http("/b"), http("/c")]
-    )
+    found = found_in([http("/a"), http("/b")], [http("/b"), http("/b"), http("/c")])
     assert found == [
         Finding("downstream POST /a", "missing", "1 call", None),
         Finding("downstream POST /b calls", "changed", 1, 2),
@@ -74,7 +82,7 @@ def test_added_missing_and_more() -> None:
 
 
 def test_what_changed_in_a_call() -> None:
-    found = compare_calls(
+    found = found_in(
         [http("/a", {"n": 0}), http("/a?q=1", {"n": 1}), redis(b"SET", b"k", b"1")],
         [
             http("http://h:1/a?q=2", {"n": 2}, 503),
@@ -92,24 +100,62 @@ def test_what_changed_in_a_call() -> None:
 
 def test_new_ids_are_noise() -> None:
     one, other = (http(f"/a/{UUID(int=n)}", {"id": str(UUID(int=n))}) for n in (1, 2))
-    assert compare_calls([one], [other]) == []
-    assert len(compare_calls([one], [other], from_text("bodies: {noise: false}"))) == 2
+    assert found_in([one], [other]) == []
+    assert len(found_in([one], [other], from_text("bodies: {noise: false}"))) == 2
 
 
 def test_rules_hold() -> None:
     calls = [http("/a", {"n": 1})], [http("/a", {"n": 2})]
-    assert compare_calls(*calls, from_text("bodies: {ignore: [$.n]}")) == []
+    assert found_in(*calls, from_text("bodies: {ignore: [$.n]}")) == []
     skip = from_text("operations: {POST /a: {skip: true}}")
-    assert compare_calls([http("/a")], [], skip) == []
+    assert found_in([http("/a")], [], skip) == []
 
 
 def test_what_is_not_whole_is_only_counted() -> None:
     broken = http("/a", {"n": 2}, incomplete=("lost",))
-    assert compare_calls([http("/a", {"n": 1})], [broken]) == []
-    assert len(compare_calls([broken], [])) == 1
+    assert found_in([http("/a", {"n": 1})], [broken]) == []
+    assert len(found_in([broken], [])) == 1
 
 
 def test_many_are_paired_in_their_order() -> None:
     many = [http("/a", {"n": n}) for n in range(MAX_MATCHED + 1)]
-    assert compare_calls(many, many) == []
-    assert len(compare_calls(many, many[::-1])) == MAX_MATCHED
+    assert found_in(many, many) == []
+    assert len(found_in(many, many[::-1])) == MAX_MATCHED
+
+
+def test_json_in_an_argument_has_places() -> None:
+    one, other = (redis(b"SET", b"k", b'{"n": %d, "m": 1}' % n) for n in (1, 2))
+    assert found_in([one], [other]) == [
+        Finding("downstream SET arguments[2].n", "changed", 1, 2)
+    ]
+
+
+def test_how_often_varied_when_it_was_recorded() -> None:
+    """A cache that has it, or has it not: the same request, other calls."""
+    parents, calls = [], []
+    for number, made in enumerate(((b"GET",), (b"GET", b"SET"), (b"GET",))):
+        id_ = f"{number:016x}"
+        parents.append(replace(http("/a", calls=len(made)), id=id_))
+        calls += [replace(redis(name, b"k"), cause=id_) for name in made]
+    by_cause = calls_by_cause(calls)
+    assert [len(one) for one in by_cause.values()] == [1, 2, 1]
+    counts = learn_calls(parents, by_cause)
+    assert counts == {("POST /a", "SET"): frozenset({0, 1})}
+    now = [redis(b"GET", b"k"), redis(b"SET", b"k"), redis(b"SET", b"k")]
+    usual = {"SET": counts["POST /a", "SET"]}
+    compared = compare_calls(by_cause[parents[0].id], now[:2], counts=usual)
+    assert compared.findings == []
+    (ignored,) = compared.ignored
+    assert ignored.reason == "learned: made 0 or 1 times when it was recorded"
+    assert found_in(by_cause[parents[0].id], now, counts=usual) == [
+        Finding("downstream SET", "added", None, "2 calls")
+    ]
+
+
+def test_nothing_is_learned_of_what_is_not_known() -> None:
+    parent = http("/a", calls=None)
+    other = replace(http("/a", calls=0), id="0" * 16)
+    calls = {parent.id: [redis(b"GET", b"k")]}
+    assert learn_calls([parent, other], calls) == {}
+    failed = replace(http("/a", status=500, calls=1), id="1" * 16)
+    assert learn_calls([failed, other], {failed.id: [redis(b"GET")]}) == {}

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deetune_otel.comparison import judging
+from deetune_otel.comparison.findings import Found
 from deetune_otel.comparison.judging import (
     Answer,
     Finding,
+    Ignored,
     JudgeRules,
     Learned,
     Outcome,
@@ -171,14 +173,17 @@ def test_findings_are_bounded_and_the_rest_is_counted() -> None:
     assert verdict.findings[-1] == Finding("…", "more", None, "5 more")
 
 
-def test_findings_from_elsewhere_make_it_different() -> None:
+def test_calls_that_differ_make_it_different() -> None:
     more = [Finding("downstream GET /a", "added", None, "1 call")]
+    usual = [Ignored(more[0], "learned")]
     verdict = judged(body(1), body(1))
-    assert verdict.with_findings([]) is verdict
-    assert verdict.with_findings(more).outcome is Outcome.DIFFERENT
-    assert verdict.with_findings(more).findings == tuple(more)
+    assert verdict.with_calls(Found([], [])) is verdict
+    assert verdict.with_calls(Found(more, [])).outcome is Outcome.DIFFERENT
+    assert verdict.with_calls(Found(more, [])).findings == tuple(more)
+    ignoring = verdict.with_calls(Found([], usual))
+    assert (ignoring.outcome, ignoring.ignored) == (Outcome.SAME, tuple(usual))
     failed = judge(exchange(body(1)), Answer(None), JudgeRules(), Learned())
-    assert failed.with_findings(more).outcome is Outcome.FAILED
+    assert failed.with_calls(Found(more, [])).outcome is Outcome.FAILED
 
 
 BODIES = st.binary() | st.text().map(str.encode) | st.just(b"[" * 100_000)

@@ -20,11 +20,22 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 PRODUCTS: Final = 12
+VISITS: Final = 3 * PRODUCTS  # each makes one call
 
-# Prices are its own; the second instance may be told to have one other price and one outage.
+# Prices are its own, and what is left it asks another service. The second instance may be told to
+# have one other price, one outage, and to ask once more.
 SERVICE: Final = """
-import http.server, json, sys, time
-changed, broken = int(sys.argv[1]), int(sys.argv[2])
+import http.client, http.server, json, sys, threading, time
+stock, changed, broken, curious = map(int, sys.argv[1:])
+own = threading.local()
+
+def left(number):
+    if not hasattr(own, "stock"):
+        own.stock = http.client.HTTPConnection("127.0.0.1", stock)
+    for path in ["/stock", "/audit"] if number == curious else ["/stock"]:
+        own.stock.request("GET", f"{path}/{number}")
+        found = json.loads(own.stock.getresponse().read())
+    return found["left"]
 
 class Products(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -32,7 +43,12 @@ class Products(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         number = int(self.path.rpartition("/")[2])
         price = 5 + number + (number == changed)
-        data = json.dumps({"id": number, "price": price, "at": time.time()}).encode()
+        answer = {"id": number, "price": price, "at": time.time()}
+        if stock:
+            answer["left"] = left(number)
+        else:
+            answer = {"left": 3}
+        data = json.dumps(answer).encode()
         self.send_response(503 if number == broken else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -59,13 +75,22 @@ for _ in range(3):
 
 
 @contextmanager
-def service(*, changed: int = -1, broken: int = -1) -> Iterator[int]:
-    """Its port."""
+def service(*, changed: int = -1, broken: int = -1, curious: int = -1) -> Iterator[int]:
+    """Its port; it has a stock of its own."""
+    with (
+        _program("stock", 0, -1, -1, -1) as stock,
+        _program("products", stock, changed, broken, curious) as port,
+    ):
+        yield port
+
+
+@contextmanager
+def _program(name: str, *arguments: int) -> Iterator[int]:
     with subprocess.Popen(
-        [sys.executable, "-c", SERVICE, str(changed), str(broken)],
+        [sys.executable, "-c", SERVICE, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OTEL_SERVICE_NAME": "products"},
+        env={**os.environ, "OTEL_SERVICE_NAME": name},
     ) as process:
         try:
             assert process.stdout is not None
@@ -97,7 +122,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [
                 *(sys.executable, "-m", "deetune_otel", "record"),
                 *("--service", "products", "--path", "/products/*"),
-                *("--max-exchanges", str(3 * PRODUCTS), "-o", str(path)),
+                *("--max-exchanges", str(2 * VISITS), "-o", str(path)),
             ],
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -113,7 +138,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert recorder.wait(60) == 0, log.read_text()
         finally:
             recorder.kill()
-    total = 3 * PRODUCTS
+    total = 2 * VISITS
     assert f"{total} of {total} exchanges" in log.read_text()
     return path
 
@@ -131,27 +156,29 @@ def test_the_same_build_differs_in_nothing(recorded: Path, tmp_path: Path) -> No
         )
     assert done.returncode == 0, done.stdout
     assert "36 same, 0 different" in done.stdout
+    assert "36 with their calls compared" in done.stdout
 
 
-def test_one_field_and_one_status_are_exactly_what_is_reported(
+def test_one_field_one_status_and_one_call_are_exactly_what_is_reported(
     recorded: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
     words = ["--json", str(report), "--report", str(tmp_path / "report.html")]
-    with service(changed=4, broken=7) as port:
+    with service(changed=4, broken=7, curious=9) as port:
         done = deetune(
             "replay", recorded, "--target", f"127.0.0.1:{port}", *words, folder=tmp_path
         )
     assert done.returncode == 1, done.stdout
-    assert "30 same, 6 different" in done.stdout
+    assert "27 same, 9 different" in done.stdout
     document = json.loads(report.read_text())
     places = {
         finding["place"]
         for exchange in document["exchanges"]
         for finding in exchange["findings"]
     }
-    assert places == {"$.price", "status"}
-    assert [one["count"] for one in document["clusters"]] == [3, 3]
+    assert places == {"$.price", "status", "downstream GET /audit/{id}"}
+    assert [one["count"] for one in document["clusters"]] == [3, 3, 3]
+    assert document["calls"] == {"compared": VISITS}
     assert "$.price" in (tmp_path / "report.html").read_text()
 
 
@@ -178,5 +205,5 @@ def test_a_replay_is_not_recorded(recorded: Path, tmp_path: Path) -> None:
             assert recorder.wait(60) == 0
         finally:
             recorder.kill()
-    assert "0 of 36 exchanges" in log.read_text()
-    assert "36 not chosen (36 by replay)" in log.read_text()
+    assert "0 of 72 exchanges" in log.read_text()
+    assert "72 not chosen (72 by replay)" in log.read_text()

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from deetune_otel.model import Owner, ProcessKey, Service
-from deetune_otel.recorder.owners import OwnerChoice
+from deetune_otel.recorder.owners import Listening, OwnerChoice
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OWNER: Final = Owner(
     id=3,
@@ -61,3 +66,24 @@ def test_all_conditions_must_hold() -> None:
 def test_what_runs_in_no_container_is_in_none() -> None:
     assert not OwnerChoice(containers=("",))(OWNER, Service(name="x"))
     assert not OwnerChoice(containers=("*",))(OWNER, Service(name="x"))
+
+
+def test_who_listens_on_a_port() -> None:
+    ours = OWNER._replace(local_pid=os.getpid())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert Listening(port)(ours, SERVICE)
+        assert not Listening(port)(ours._replace(local_pid=os.getppid()), SERVICE)
+    assert not Listening(port)(ours, SERVICE)
+    assert not Listening(port)(OWNER._replace(local_pid=0), SERVICE)
+    assert not Listening(port)(OWNER._replace(local_pid=2**22 + 1), SERVICE)
+
+
+def test_who_listens_on_a_unix_socket(tmp_path: Path) -> None:
+    ours = OWNER._replace(local_pid=os.getpid())
+    path = str(tmp_path / "a.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert Listening(0, path)(ours, SERVICE)
+        assert not Listening(0, path + "x")(ours, SERVICE)

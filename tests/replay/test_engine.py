@@ -153,3 +153,30 @@ def test_single_failures_do_not_end_it() -> None:
     with answering(answer) as (target, _):
         found = replayed(plan(30), target, failing_after=3)
     assert len(found) == 30
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_first_goes_alone_until_who_watches_is_ready(mode: Mode) -> None:
+    heard_before: list[int] = []
+    options = ReplayOptions(mode=mode, connections=8)
+
+    async def collect(target: Target, heard: list[bytes]) -> int:
+        def is_ready() -> bool:
+            heard_before.append(len(heard))
+            return len(heard_before) == 3
+
+        answers = replay(plan(20, connections=5), target, options, is_ready)
+        return len([one async for one in answers])
+
+    with answering(OK) as (target, heard):
+        assert asyncio.run(collect(target, heard)) == 20
+    assert heard_before == [1, 1, 1]
+
+
+def test_nobody_is_waited_for_in_vain() -> None:
+    async def collect(target: Target) -> int:
+        answers = replay(plan(3), target, ReplayOptions(), lambda: False)
+        return len([one async for one in answers])
+
+    with answering(OK) as (target, _):
+        assert asyncio.run(collect(target)) == 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tests.exchanges import EXCHANGE, numbered
 
-from deetune_otel.recording.model import HttpRequest, Process
+from deetune_otel.recording.model import HttpRequest, Process, RecordedExchange
 from deetune_otel.recording.selection import Selection
 from deetune_otel.replay.plan import planned
 
@@ -48,7 +48,30 @@ def test_what_is_not_sent_is_counted_by_cause() -> None:
         "over --limit": 2,
         "a write (--allow-writes)": 1,
     }
-    assert plan.calls == [CALL]
+
+
+def test_a_service_is_who_answers() -> None:
+    def between(client: str, server: str, number: int) -> RecordedExchange:
+        one = GETS[number]
+        ends = replace(
+            one.connection,
+            client_process=Process(client),
+            server_process=Process(server),
+        )
+        return replace(one, connection=ends)
+
+    both = [between("front", "shop", 0), between("shop", "stock", 1), GETS[2]]
+    plan = planned(both, selection=Selection(), allows_writes=False)
+    assert plan.services() == {"shop": 2, "stock": 1}
+    chosen = Selection(services=("shop",))
+    plan = planned(both, selection=chosen, allows_writes=False)
+    assert plan.services() == {"shop": 2}
+    assert plan.skipped == {"not chosen (service)": 1}
+    alone = replace(
+        GETS[0], connection=replace(GETS[0].connection, server_process=None)
+    )
+    plan = planned([alone], selection=Selection(), allows_writes=False)
+    assert plan.services() == {"http": 1}
 
 
 def test_writes_are_sent_when_allowed() -> None:

@@ -357,6 +357,7 @@ def _exchange(
         operation=facts.operation,
         cause=facts.cause,
         cause_method=facts.cause_method,
+        calls=facts.calls,
         incomplete=incomplete,
         redactions=facts.redactions,
     )

@@ -33,6 +33,7 @@ _TEXT: Final = (
 )
 _NUMBERS: Final = (
     *("client.port", "server.port", "http.response.status_code", "duration_ns"),
+    "calls",
 )
 _TIMES: Final = ("start_time", "end_time")
 _LISTS: Final = ("incomplete", "redactions")

@@ -231,7 +231,7 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
         "--rotate",
         metavar="SIZE",
         type=byte_count,
-        help="begin a new file after so much; full ones are called FILE.1, FILE.2, …",
+        help="begin a new file after so much; of orders.pcapng the full ones are orders.1.pcapng, …",
     )
     bounds.add_argument(
         "--keep", metavar="N", type=_count, help="with --rotate: the newest files only"

@@ -4,41 +4,27 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
-import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.live import Live
-
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.recording import opened
+from deetune_otel.cli.replaying import Replaying
 from deetune_otel.cli.selecting import add_selection, duration_ns, selection_of
-from deetune_otel.comparison.clusters import cluster
 from deetune_otel.comparison.judging import (
-    Answer,
     JudgeRules,
-    Learned,
     Outcome,
     RulesError,
-    Verdict,
-    judge,
 )
-from deetune_otel.comparison.learning import learn
 from deetune_otel.comparison.reports import document, html, junit, markdown
 from deetune_otel.comparison.reports.report import Report
 from deetune_otel.comparison.rules import from_text
-from deetune_otel.recording.model import RecordedExchange
-from deetune_otel.replay.engine import TargetFailing, TargetUnreachable, replay
 from deetune_otel.replay.options import Mode, ReplayOptions, Target
-from deetune_otel.replay.plan import Plan, planned
-from deetune_otel.replay.progress import Progress
+from deetune_otel.replay.plan import planned
 from deetune_otel.replay.rewrite import Rewrites, field_path
 from deetune_otel.replay.safety import is_loopback
 
@@ -96,6 +82,13 @@ class Replay:
             help="what counts as a difference (docs/comparison.md)",
         )
         parser.add_argument(
+            "--downstream",
+            action=argparse.BooleanOptionalAction,
+            default=None,
+            help="watch which calls the test instance makes, and compare them, too; needs root "
+            "(default: where the recording has them)",
+        )
+        parser.add_argument(
             "--twice",
             action="store_true",
             help="replay twice: what differs between the two does not count",
@@ -124,108 +117,41 @@ class Replay:
                 f"nothing to send in {args.file}: {reasons or 'it holds no exchange'}",
                 hint="`deetune recording show` says what is in it",
             )
-        replaying = _Replaying(plan, args, rules, learn(exchanges))
-        return replaying.run()
-
-
-class _Replaying:
-    """One run of the command."""
-
-    def __init__(
-        self, plan: Plan, args: argparse.Namespace, rules: JudgeRules, learned: Learned
-    ) -> None:
-        self._plan = plan
-        self._args = args
-        self._rules = rules
-        self._learned = learned
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._failure = ""
-        self._is_interrupted = False
-
-    def run(self) -> int:
-        started_ns = time.time_ns()
-        answers = self._answers()
-        if self._args.twice and not self._failure and not self._is_interrupted:
-            first = self._judged(answers)
-            answers = self._answers()
-            self._learned = self._learned.also(first, self._judged(answers))
-        verdicts = self._judged(answers)
-        skipped = Counter(self._plan.skipped)
-        if unsent := self._plan.count * self._args.loop - len(answers):
-            skipped["not sent before the replay ended"] += unsent
-        report = Report(
-            verdicts=verdicts,
-            clusters=cluster(verdicts),
-            recording=self._args.file.name,
-            target=str(self._args.target),
-            started_ns=started_ns,
-            ended_ns=time.time_ns(),
-            sent=len(answers),
-            skipped=skipped,
-        )
-        _write(self._args, report)
-        _say(report)
-        if self._failure:
-            raise CommandError(
-                self._failure,
-                hint="the replay stopped there; what came before is in the reports",
-                code=ExitCode.UNAVAILABLE,
+        if len(services := plan.services()) > 1:
+            named = ", ".join(f"{name} ({n:,})" for name, n in services.most_common())
+            raise UsageError(
+                f"{args.file} has requests to several services: {named}",
+                hint="--service NAME (or --protocol) chooses whose requests the target gets",
             )
-        outcomes = report.outcomes()
-        differs = outcomes[Outcome.DIFFERENT] + outcomes[Outcome.FAILED]
-        if self._is_interrupted:
-            return ExitCode.INTERRUPTED
-        return ExitCode.FAILED if differs else ExitCode.OK
+        replaying = Replaying(
+            plan,
+            target,
+            _options(args),
+            rules=rules,
+            exchanges=exchanges,
+            watches=args.downstream,
+            is_quiet=args.quiet,
+            repeats=args.twice,
+        )
+        return _reported(args, replaying)
 
-    def _judged(self, answers: list[tuple[RecordedExchange, Answer]]) -> list[Verdict]:
-        return [
-            judge(exchange, answer, self._rules, self._learned)
-            for exchange, answer in answers
-        ]
 
-    def _answers(self) -> list[tuple[RecordedExchange, Answer]]:
-        found: list[tuple[RecordedExchange, Answer]] = []
-        try:
-            asyncio.run(self._collect(found))
-        except TargetUnreachable as error:
-            raise CommandError(
-                str(error),
-                hint="is the instance running, and is this its address?",
-                code=ExitCode.UNAVAILABLE,
-            ) from None
-        except TargetFailing as error:
-            self._failure = str(error)
-        return found
-
-    async def _collect(self, found: list[tuple[RecordedExchange, Answer]]) -> None:
-        task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel if task else loop.stop)
-        options = _options(self._args)
-        progress = Progress(self._plan.count * options.loops, time.monotonic())
-        is_live = self._console.is_terminal and not self._args.quiet
-        live = Live(console=self._console, auto_refresh=False, transient=True)
-        shown_s = time.monotonic()
-        if is_live:
-            live.start()
-        try:
-            async for sent in replay(self._plan, self._args.target, options):
-                found.append((sent.exchange, sent.answer))
-                verdict = judge(sent.exchange, sent.answer, self._rules, self._learned)
-                progress.add(verdict.outcome)
-                now_s = time.monotonic()
-                if now_s - shown_s >= (REFRESH_S if is_live else PLAIN_S):
-                    shown_s = now_s
-                    if is_live:
-                        live.update(progress.line(now_s), refresh=True)
-                    elif not self._args.quiet:
-                        self._console.print(progress.line(now_s), markup=False)
-        except asyncio.CancelledError:
-            self._is_interrupted = True
-        finally:
-            if is_live:
-                live.stop()
+def _reported(args: argparse.Namespace, replaying: Replaying) -> int:
+    """Its reports and its exit code."""
+    report = replaying.run(args.file.name)
+    _write(args, report)
+    _say(report)
+    if replaying.failure:
+        raise CommandError(
+            replaying.failure,
+            hint="the replay stopped there; what came before is in the reports",
+            code=ExitCode.UNAVAILABLE,
+        )
+    if replaying.is_interrupted:
+        return ExitCode.INTERRUPTED
+    outcomes = report.outcomes()
+    differs = outcomes[Outcome.DIFFERENT] + outcomes[Outcome.FAILED]
+    return ExitCode.FAILED if differs else ExitCode.OK
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -368,6 +294,8 @@ def _say(report: Report) -> None:
         print(f"  and {len(report.clusters) - MOST_CLUSTERS:,} more kinds of findings")
     for why, count in report.not_judged().items():
         print(f"  {count:,} not judged: {why}")
+    for what, count in report.calls.items():
+        print(f"  {count:,} with their calls {what}")
     for why, count in Counter(report.skipped).most_common():
         print(f"  {count:,} not sent: {why}")
     if ignored := sum(one.times for one in report.ignored()):

@@ -2,17 +2,20 @@
 """The calls that a service made while it answered: then, and now.
 
 Their order does not count: services make them at the same time. Ids that were made anew
-are noise here as they are in answers.
+are noise here as they are in answers. How often one is made may vary by itself (a cache has it, or
+has it not): what varied inside the recording does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from deetune_otel.comparison import bodies, values
-from deetune_otel.comparison.findings import Finding, operation_of
+from deetune_otel.comparison.findings import Finding, Found, operation_of
 from deetune_otel.comparison.headers import value_of
 from deetune_otel.comparison.messages import plain
 from deetune_otel.comparison.rules import JudgeRules
@@ -23,27 +26,100 @@ from deetune_otel.recording.model import (
     RedisCommand,
 )
 
-__all__ = ["compare_calls"]
+__all__ = ["CallCounts", "calls_by_cause", "compare_calls", "learn_calls"]
 
 # Of one operation; beyond, calls are paired in their order.
 MAX_MATCHED: Final = 30
+
+
+# How often an operation calls another one: all counts that were recorded.
+CallCounts: TypeAlias = "Mapping[tuple[str, str], frozenset[int]]"
+
+
+def calls_by_cause(
+    exchanges: Iterable[RecordedExchange],
+) -> dict[str, list[RecordedExchange]]:
+    """By the id of the exchange during which they were made."""
+    found: dict[str, list[RecordedExchange]] = {}
+    for one in exchanges:
+        if one.cause:
+            found.setdefault(one.cause, []).append(one)
+    return found
+
+
+def learn_calls(
+    exchanges: Iterable[RecordedExchange],
+    calls: Mapping[str, Sequence[RecordedExchange]],
+) -> CallCounts:
+    """Of the exchanges of which all calls are known; only what varied among those that
+    ended alike.
+    """
+    made: dict[tuple[str, object], list[Counter[str]]] = {}
+    for one in exchanges:
+        mine = calls.get(one.id, ())
+        if one.calls == len(mine):
+            status = (
+                one.response.status if isinstance(one.response, HttpResponse) else 0
+            )
+            counts = Counter(operation_of(call) for call in mine)
+            made.setdefault((operation_of(one), status), []).append(counts)
+    varied: dict[tuple[str, str], frozenset[int]] = {}
+    for (operation, _), several in made.items():
+        for call in set().union(*several):
+            counts_seen = frozenset(one[call] for one in several)
+            if len(counts_seen) > 1:
+                key = operation, call
+                varied[key] = varied.get(key, frozenset()) | counts_seen
+    return varied
 
 
 def compare_calls(
     expected: Sequence[RecordedExchange],
     actual: Sequence[RecordedExchange],
     rules: JudgeRules | None = None,
-) -> list[Finding]:
-    """What one server exchange called, when it was recorded and when it was replayed."""
+    *,
+    counts: Mapping[str, frozenset[int]] | None = None,
+) -> Found:
+    """What one server exchange called, when it was recorded and when it was replayed.
+
+    `counts`: how often each call was made when this operation was recorded, where that varied.
+    """
     rules = rules or JudgeRules()
     then, now = _by_operation(expected), _by_operation(actual)
-    findings: list[Finding] = []
+    found = Found([], [])
     for operation in dict.fromkeys([*then, *now]):
         mine = rules.of(operation)
-        if not mine.is_skipped:
-            calls = then.get(operation, []), now.get(operation, [])
-            findings += _of_one(f"downstream {operation}", *calls, mine)
-    return findings
+        if mine.is_skipped:
+            continue
+        calls = then.get(operation, []), now.get(operation, [])
+        usual = (counts or {}).get(operation, frozenset())
+        if len(calls[0]) != len(calls[1]):
+            finding = _count(f"downstream {operation}", *calls)
+            is_usual = len(calls[1]) in usual
+            found.add(finding, _as_often(usual) if is_usual else None)
+        for changed in _paired(*calls, mine):
+            for one in changed:
+                found.add(
+                    one._replace(
+                        place=f"downstream {operation} {one.place}", kind="changed"
+                    )
+                )
+    return found
+
+
+def _as_often(usual: frozenset[int]) -> str:
+    times = " or ".join(map(str, sorted(usual)))
+    return f"learned: made {times} times when it was recorded"
+
+
+def _count(
+    place: str, then: list[RecordedExchange], now: list[RecordedExchange]
+) -> Finding:
+    if not then:
+        return Finding(place, "added", None, _calls(now))
+    if not now:
+        return Finding(place, "missing", _calls(then), None)
+    return Finding(f"{place} calls", "changed", len(then), len(now))
 
 
 def _by_operation(
@@ -53,27 +129,6 @@ def _by_operation(
     for call in calls:
         found.setdefault(operation_of(call), []).append(call)
     return found
-
-
-def _of_one(
-    place: str,
-    then: list[RecordedExchange],
-    now: list[RecordedExchange],
-    rules: JudgeRules,
-) -> list[Finding]:
-    if not then:
-        return [Finding(place, "added", None, _calls(now))]
-    if not now:
-        return [Finding(place, "missing", _calls(then), None)]
-    findings = []
-    if len(then) != len(now):
-        findings.append(Finding(f"{place} calls", "changed", len(then), len(now)))
-    for changed in _paired(then, now, rules):
-        findings += [
-            Finding(f"{place} {one.place}", "changed", one.expected, one.actual)
-            for one in changed
-        ]
-    return findings
 
 
 def _calls(calls: list[RecordedExchange]) -> str:
@@ -114,7 +169,7 @@ def _changes(
     if isinstance(ours, HttpRequest) and isinstance(theirs, HttpRequest):
         findings = _asked(ours, theirs, rules)
     elif isinstance(ours, RedisCommand) and isinstance(theirs, RedisCommand):
-        sent = plain(ours.arguments), plain(theirs.arguments)
+        sent = _arguments(ours), _arguments(theirs)
         compared = values.differences(*sent, rules.bodies)
         findings = [_named("arguments", found) for found in compared]
     else:
@@ -127,6 +182,23 @@ def _changes(
     if len(statuses) == 2 and statuses[0] != statuses[1]:
         findings.append(Finding("status", values.Kind.VALUE, *statuses))
     return findings
+
+
+def _arguments(command: RedisCommand) -> object:
+    """JSON in an argument by its structure."""
+    found = plain(command.arguments)
+    if not isinstance(found, list):
+        return found
+    return [_structure(one) for one in found]
+
+
+def _structure(argument: object) -> object:
+    if not isinstance(argument, str) or argument[:1] not in ("{", "["):
+        return argument
+    try:
+        return json.loads(argument)
+    except (ValueError, RecursionError):
+        return argument
 
 
 def _named(name: str, found: values.Difference) -> Finding:

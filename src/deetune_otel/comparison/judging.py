@@ -6,13 +6,12 @@ What is not whole is never judged. What does not count is listed, with the reaso
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from deetune_otel.comparison import messages
-from deetune_otel.comparison.findings import Finding, Ignored, operation_of
+from deetune_otel.comparison.findings import Finding, Found, Ignored, operation_of
 from deetune_otel.comparison.learning import Learned
 from deetune_otel.comparison.rules import JudgeRules, RulesError
 from deetune_otel.recording.model import Message, RecordedExchange, RedisCommand
@@ -61,15 +60,16 @@ class Verdict:
     ignored: tuple[Ignored, ...] = ()
     why_not_judged: str = ""
 
-    def with_findings(self, more: Sequence[Finding]) -> Verdict:
-        """With what was found elsewhere: the calls that the service made."""
-        if not more or self.outcome is Outcome.NOT_JUDGED:
+    def with_calls(self, found: Found) -> Verdict:
+        """With what differs in the calls that the service made."""
+        if self.outcome is Outcome.NOT_JUDGED or not (found.findings or found.ignored):
             return self
-        is_same = self.outcome is Outcome.SAME
+        is_different = found.findings and self.outcome is Outcome.SAME
         return replace(
             self,
-            findings=(*self.findings, *more),
-            outcome=Outcome.DIFFERENT if is_same else self.outcome,
+            findings=(*self.findings, *found.findings),
+            ignored=(*self.ignored, *found.ignored),
+            outcome=Outcome.DIFFERENT if is_different else self.outcome,
         )
 
     @property

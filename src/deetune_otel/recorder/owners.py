@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes are recorded: by service, pid, command, container and cgroup.
+"""Which processes are recorded: by service, pid, command, container and cgroup; or by what they
+listen on.
 
 Of several values of a condition one must hold, of several conditions all.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+import psutil
 from cachetools import LRUCache
 from opentelemetry.semconv._incubating.attributes.container_attributes import (
     CONTAINER_ID,
@@ -19,9 +22,10 @@ from opentelemetry.semconv._incubating.attributes.process_attributes import (
     PROCESS_EXECUTABLE_NAME,
 )
 
+from deetune_otel.identity.ports import listening_ports
 from deetune_otel.model import Owner, Service
 
-__all__ = ["OwnerChoice"]
+__all__ = ["Listening", "OwnerChoice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,39 @@ class OwnerChoice:
             path = text.strip().rpartition(":")[2]
             self._paths[owner.cgroup_id] = path
         return path
+
+
+class Listening:
+    """Processes that listen on a TCP port, in whatever network, or on a Unix socket.
+
+    Each is looked at once: who serves holds the socket from before its first request.
+    """
+
+    def __init__(self, port: int, path: str = "") -> None:
+        self._port = port
+        self._path = path
+        self._known: LRUCache[Owner, bool] = LRUCache(65_536)
+
+    def __call__(self, owner: Owner, service: Service) -> bool:  # noqa: ARG002 -- as any choice
+        found = self._known.get(owner)
+        if found is None:
+            found = self._known[owner] = self._listens(owner.local_pid)
+        return found
+
+    def _listens(self, pid: int) -> bool:
+        if not pid:  # in a pid namespace that is not below ours
+            return False
+        try:
+            if self._path:
+                sockets = psutil.Process(pid).net_connections("unix")
+                return any(str(one.laddr) == self._path for one in sockets)
+            folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return self._port in listening_ports(folder)
+            finally:
+                os.close(folder)
+        except (OSError, psutil.Error):
+            return False
 
 
 def _matches(patterns: tuple[str, ...], *names: str) -> bool:

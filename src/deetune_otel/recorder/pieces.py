@@ -16,6 +16,7 @@ from typing import Protocol as Shape
 
 from deetune_otel.kernel.recording import ConnectionCount, RecordedPiece
 from deetune_otel.model import Cause, Pair, Protocol, Role, Transport, Wire
+from deetune_otel.recorder.causes import Causes, InHand
 from deetune_otel.recording.assembly import Assembler
 from deetune_otel.recording.codecs.contract import Codec
 from deetune_otel.recording.model import (
@@ -88,14 +89,16 @@ class Conversations:
         read_cause: Callable[[Wire], Cause | None],
         clock_offset_ns: int,
         body_limit: int,
+        sees_all: bool = False,
     ) -> None:
         """`raw` reads what has no codec; None leaves it out. `clock_offset_ns` makes the Unix
-        epoch of CLOCK_MONOTONIC.
+        epoch of CLOCK_MONOTONIC. `sees_all`: nothing that a chosen process answers is left out.
         """
         self._codecs = codecs
         self._raw = raw
         self._people = people
-        self._read_cause = read_cause
+        self._causes = Causes(read_cause, sees_all=sees_all)
+        self._served_by: dict[int, set[Pair]] = {}  # connections, by the server's owner
         self._clock_offset_ns = clock_offset_ns
         self._body_limit = body_limit
         self._resolver = TraceResolver(is_local=lambda _: False, read_cause=read_cause)
@@ -149,6 +152,7 @@ class Conversations:
             if 0 < one.closed_at_reading < self._reading:
                 yield from self._over(one)
                 self._done = _sum(self._done, _tally(one))
+                self._served_by.get(one.owners.get(Role.SERVER, 0), set()).discard(pair)
                 del self._open[pair]
 
     def end(self) -> None:
@@ -176,6 +180,8 @@ class Conversations:
 
     def _learn_end(self, one: _Conversation, piece: RecordedPiece) -> None:
         one.owners[piece.role] = piece.owner_id
+        if piece.role is Role.SERVER:
+            self._served_by.setdefault(piece.owner_id, set()).add(piece.pair)
         process = self._people.process(piece.owner_id)
         one.connection = (
             replace(one.connection, server_process=process)
@@ -210,7 +216,6 @@ class Conversations:
     def _exchange(self, one: _Conversation, turn: Turn) -> RecordedExchange:
         role = Role.SERVER if Role.SERVER in one.owners else Role.CLIENT
         wire = Wire(one.pair.client_seq, one.pair.server_seq, turn.request_offset)
-        cause = self._read_cause(wire) if role is Role.CLIENT else None
         request, response = self._cut(turn.request), turn.response
         if response is not None:
             response = self._cut(response)
@@ -225,6 +230,23 @@ class Conversations:
             wire, _trace_header(request), inherits=_is_here(one.connection)
         )
         own_id = f"{span_id(wire, role):016x}"
+        cause = method = ""
+        if caller := one.owners.get(Role.CLIENT):
+            asked = _trace_header(request)
+            cause, method = self._causes.find(
+                wire,
+                caller,
+                at_ns=turn.request_start_ns,
+                trace_id=trace_id if asked else 0,
+                in_hand=lambda: self._in_hand(caller),
+            )
+        if role is Role.SERVER:
+            served = InHand(own_id, trace_id, turn.request_start_ns)
+            self._causes.answered(
+                one.owners[role],
+                served,
+                at_ns=turn.response_end_ns or turn.request_end_ns,
+            )
         offset = self._clock_offset_ns
         return RecordedExchange(
             id=own_id,
@@ -240,10 +262,24 @@ class Conversations:
             operation=self._people.operation_name(
                 one.owners.get(role, 0), one.protocol, _head(request)
             ),
-            cause=f"{span_id(cause.wire, Role.SERVER):016x}" if cause else "",
-            cause_method="thread" if cause else "",
+            cause=cause,
+            cause_method=method,
             incomplete=tuple(incomplete),
         )
+
+    def _in_hand(self, owner_id: int) -> Iterator[InHand]:
+        """Requests that this process has not answered yet."""
+        for pair in self._served_by.get(owner_id, ()):
+            one = self._open[pair]
+            if one.assembler is None or one.is_over:
+                continue
+            for turn in one.assembler.open:
+                wire = Wire(pair.client_seq, pair.server_seq, turn.request_offset)
+                trace_id = self._resolver.trace_id(
+                    wire, _trace_header(turn.request), inherits=_is_here(one.connection)
+                )
+                own_id = f"{span_id(wire, Role.SERVER):016x}"
+                yield InHand(own_id, trace_id, turn.request_start_ns)
 
     def _cut(self, message: Message) -> Message:
         """Exactly at the limit: the kernel copies a little more."""

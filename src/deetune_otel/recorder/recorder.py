@@ -18,13 +18,14 @@ from typing import Protocol as Shape
 
 from deetune_otel.kernel.recording import RecordedPiece, RecordingCounts
 from deetune_otel.model import Cause, Owner, Service, Wire
+from deetune_otel.recorder.families import REPLAY, SAMPLED, Families
 from deetune_otel.recorder.pieces import Conversations, People
 from deetune_otel.recording.codecs import CODECS, RAW
 from deetune_otel.recording.model import HttpRequest, Manifest, RecordedExchange
 from deetune_otel.recording.selection import Sampling, Selection
 from deetune_otel.redaction.redactor import Redactor
 
-__all__ = ["REPLAY_HEADER", "Bounds", "Ended", "Plan", "Progress", "Recorder"]
+__all__ = ["Bounds", "Ended", "Plan", "Progress", "Recorder", "is_replay"]
 
 # What a replay puts into its requests: nobody wants them in the next recording.
 REPLAY_HEADER: Final = "deetune-replay"
@@ -44,6 +45,7 @@ class Ended:
     EXCHANGES: Final = "exchanges"
     DISK: Final = "disk"
     INTERRUPTED: Final = "interrupted"
+    FULL: Final = (BYTES, EXCHANGES, DISK)  # what comes after these is left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +123,11 @@ class Recorder:
         redactor: Redactor | None,
         sink: Sink,
         free_bytes: Callable[[], int],
+        sees_all: bool = False,
     ) -> None:
-        """`redactor` None: nothing is redacted, and the manifest says so."""
+        """`redactor` None: nothing is redacted, and the manifest says so. `sees_all`: the kernel
+        leaves nothing out of what chosen processes answer and ask.
+        """
         self._plan = plan
         self._kernel = kernel
         self._people = people
@@ -136,13 +141,14 @@ class Recorder:
             read_cause=read_cause,
             clock_offset_ns=time.time_ns() - time.monotonic_ns(),
             body_limit=plan.body_limit,
+            sees_all=sees_all,
         )
+        self._families = Families(self._why_not, sees_calls=sees_all)
         self._chosen: dict[int, tuple[Owner, bool]] = {}
         self._filtered: Counter[str] = Counter()
         self._captured = self._sampled_out = self._over_bound = 0
         self._incomplete = 0
         self._missing_bytes: Counter[str] = Counter()
-        self._handed_on = 0
         self._not_written = 0
         self._open_before = self._missed = self._uncounted = 0
         self._ring_full = self._unreadable = 0
@@ -181,6 +187,7 @@ class Recorder:
         self._drain()
         if counts is not None:
             self._count(counts)
+        self._pass_on(self._families.due(time.monotonic_ns()))
         if not self._ended:
             self._mind_bounds(now_s)
         return self._ended
@@ -195,6 +202,7 @@ class Recorder:
             self._drain()
             self._count(counts)
             self._conversations.end()
+            self._pass_on(self._families.due(time.monotonic_ns(), is_end=True))
         finally:
             self._kernel.close()
         self._flush()
@@ -226,22 +234,35 @@ class Recorder:
         self._open_before = counts.open_before
         self._missed = counts.missed
         self._uncounted = counts.overflow
+        if counts.ring_full.exchanges > self._ring_full:
+            self._families.doubt(time.monotonic_ns())
         self._ring_full = counts.ring_full.exchanges
         self._take(
             self._conversations.count(counts.connections, is_chosen=self._is_chosen)
         )
 
     def _take(self, exchanges: Iterable[RecordedExchange]) -> None:
+        now_ns = time.monotonic_ns()
         for exchange in exchanges:
-            self._handed_on += 1
-            why_not = self._plan.selection.why_not(exchange)
-            if why_not is None and not self._plan.with_replays and _is_replay(exchange):
-                why_not = "replay"
-            if why_not is not None:
-                self._filtered[why_not] += 1
-            elif not self._plan.sampling.keeps(exchange):
+            self._pass_on(self._families.take(exchange, now_ns))
+
+    def _why_not(self, exchange: RecordedExchange) -> str | None:
+        why_not = self._plan.selection.why_not(exchange)
+        if why_not is None and not self._plan.with_replays and is_replay(exchange):
+            return REPLAY
+        if why_not is None and not self._plan.sampling.keeps(exchange):
+            return SAMPLED
+        return why_not
+
+    def _pass_on(
+        self, exchanges: Iterable[tuple[RecordedExchange, str | None]]
+    ) -> None:
+        for exchange, why_not in exchanges:
+            if why_not == SAMPLED:
                 self._sampled_out += 1
-            elif self._ended or self._is_over_rate():
+            elif why_not is not None:
+                self._filtered[why_not] += 1
+            elif self._ended in Ended.FULL or self._is_over_rate():
                 self._over_bound += 1
             else:
                 self._write(exchange)
@@ -329,7 +350,8 @@ class Recorder:
         )
 
 
-def _is_replay(exchange: RecordedExchange) -> bool:
+def is_replay(exchange: RecordedExchange) -> bool:
+    """Whether `deetune replay` sent it."""
     request = exchange.request
     return isinstance(request, HttpRequest) and any(
         name.lower() == REPLAY_HEADER for name, _ in request.headers

@@ -17,6 +17,8 @@ from deetune_otel.recording.codecs.contract import CodecError
 from deetune_otel.recording.model import Message, MissingBecause, Piece, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from deetune_otel.recording.codecs.contract import Codec, Decoded, Decoder
 
 __all__ = ["Assembler"]
@@ -93,6 +95,11 @@ class Assembler:
     def is_in_step(self) -> bool:
         """Else only a piece that is a start is read."""
         return self._client is not None
+
+    @property
+    def open(self) -> Iterable[Turn]:
+        """Requests that came whole, and have no response yet."""
+        return self._open
 
     def feed(self, piece: Piece) -> list[Turn]:
         """What this piece completes, or ends as incomplete."""

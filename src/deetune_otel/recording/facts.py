@@ -73,6 +73,7 @@ class Facts(NamedTuple):
     operation: str
     cause: str
     cause_method: str
+    calls: int | None
     incomplete: tuple[str, ...]
     redactions: tuple[str, ...]
 
@@ -101,6 +102,7 @@ def exchange_comment(
         "operation": exchange.operation,
         "cause": exchange.cause,
         "cause_method": exchange.cause_method,
+        "calls": "" if exchange.calls is None else str(exchange.calls),
         "incomplete": _joined(exchange.incomplete),
         "redactions": _joined(exchange.redactions),
         "raw": "yes" if isinstance(exchange.request, RawMessage) else "",
@@ -202,6 +204,7 @@ def _facts(found: Mapping[str, str]) -> Facts:
         operation=get("operation", ""),
         cause=get("cause", ""),
         cause_method=get("cause_method", ""),
+        calls=int(found["calls"]) if "calls" in found else None,
         incomplete=_words(get("incomplete", "")),
         redactions=_words(get("redactions", "")),
     )

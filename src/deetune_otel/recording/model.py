@@ -196,6 +196,9 @@ class RecordedExchange:
     # The id of the recorded server exchange during which this client request was made.
     cause: str = ""
     cause_method: str = ""  # "thread", "trace", "alone": how it was found
+    # How many calls the service made meanwhile, all of which name this one as their cause; None:
+    # not known, because of some of them nobody knows the cause, or not all were recorded.
+    calls: int | None = None
     incomplete: tuple[str, ...] = ()  # never judged where not empty
     redactions: tuple[str, ...] = ()  # rules that replaced something, sorted
 

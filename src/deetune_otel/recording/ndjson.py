@@ -70,6 +70,7 @@ def to_line(exchange: RecordedExchange) -> str:
         "server.process": _process(c.server_process),
         "cause": exchange.cause,
         "cause_method": exchange.cause_method,
+        "calls": exchange.calls,
         "incomplete": list(exchange.incomplete),
         "redactions": list(exchange.redactions),
         "request": _message(exchange.request),
@@ -271,6 +272,7 @@ def from_line(line: str) -> RecordedExchange:
         operation=found.text("operation"),
         cause=found.text("cause"),
         cause_method=found.text("cause_method"),
+        calls=found.number("calls") if found.is_there("calls") else None,
         incomplete=found.texts("incomplete"),
         redactions=found.texts("redactions"),
     )

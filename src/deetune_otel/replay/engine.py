@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 from deetune_otel.recording.model import RecordedExchange
@@ -18,6 +18,8 @@ __all__ = ["TargetFailing", "TargetUnreachable", "replay"]
 
 # Results that nobody has taken yet: a slow judge slows the replay down, it does not fill memory.
 _QUEUE: Final = 1000
+# Who has not seen the first answer by then does not see it.
+_READY_S: Final = 1.0
 
 
 class TargetUnreachable(Exception):  # noqa: N818 -- a state, not a mistake
@@ -29,13 +31,26 @@ class TargetFailing(Exception):  # noqa: N818
 
 
 class _Pace:
-    """No more than so many a second, evenly."""
+    """No more than so many a second, evenly; after the first one's answer, where somebody must
+    first see who gives it.
+    """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, is_ready: Callable[[], bool] | None) -> None:
         self._gap_s = 1 / rate if rate else 0.0
         self._next_s = 0.0
+        self._is_ready = is_ready
+        self._is_first = True
+        self._is_open = asyncio.Event()
+        if is_ready is None:
+            self._is_open.set()
+        self.held_s = 0.0  # how long the others waited for the first one
 
     async def wait(self) -> None:
+        if not self._is_first:
+            began_s = time.monotonic()
+            await self._is_open.wait()
+            self.held_s = max(self.held_s, time.monotonic() - began_s)
+        self._is_first = False
         if not self._gap_s:
             return
         now_s = time.monotonic()
@@ -43,14 +58,30 @@ class _Pace:
         self._next_s = due_s + self._gap_s
         await asyncio.sleep(due_s - now_s)
 
+    async def answered(self) -> None:
+        if self._is_open.is_set() or self._is_ready is None:
+            return
+        deadline_s = time.monotonic() + _READY_S
+        while not self._is_ready() and time.monotonic() < deadline_s:  # noqa: ASYNC110 -- asked, not told
+            await asyncio.sleep(0.01)
+        self._is_open.set()
+
 
 async def replay(
-    plan: Plan, target: Target, options: ReplayOptions
+    plan: Plan,
+    target: Target,
+    options: ReplayOptions,
+    is_ready: Callable[[], bool] | None = None,
 ) -> AsyncIterator[Sent]:
-    """As answers come. Raises TargetUnreachable at once, and TargetFailing after the last one."""
+    """As answers come. Raises TargetUnreachable at once, and TargetFailing after the last one.
+
+    With `is_ready` the first request goes alone, and the others wait, for a moment at most, until
+    it says that whoever watches has seen the answer.
+    """
     await _check(target, options)
     results: asyncio.Queue[Sent | None] = asyncio.Queue(_QUEUE)
-    running = asyncio.create_task(_run(plan, target, options, results))
+    run = _Run(plan, target, options, results, _Pace(options.rate, is_ready))
+    running = asyncio.create_task(run.all())
     failures = 0
     try:
         while (sent := await results.get()) is not None:
@@ -85,91 +116,91 @@ async def _check(target: Target, options: ReplayOptions) -> None:
     writer.close()
 
 
-async def _run(
-    plan: Plan,
-    target: Target,
-    options: ReplayOptions,
-    results: asyncio.Queue[Sent | None],
-) -> None:
-    pace = _Pace(options.rate)
-    try:
-        for _ in range(options.loops):
-            if options.mode is Mode.RECORDED:
-                await _as_recorded(plan.in_order(), target, options, results, pace)
-            elif options.mode is Mode.FAST:
-                ones = ([one] for one in plan.in_order())
-                await _by_workers(ones, target, options, results, pace, is_kept=True)
-            else:
-                sessions = iter(plan.sessions)
-                await _by_workers(
-                    sessions, target, options, results, pace, is_kept=False
-                )
-    finally:
-        with contextlib.suppress(asyncio.CancelledError):
-            await results.put(None)
+class _Run:
+    """Everything that is sent, once or several times."""
 
+    def __init__(
+        self,
+        plan: Plan,
+        target: Target,
+        options: ReplayOptions,
+        results: asyncio.Queue[Sent | None],
+        pace: _Pace,
+    ) -> None:
+        self._plan = plan
+        self._target = target
+        self._options = options
+        self._results = results
+        self._pace = pace
 
-async def _by_workers(  # noqa: PLR0913 -- what a worker needs
-    sessions: Iterable[list[RecordedExchange]],
-    target: Target,
-    options: ReplayOptions,
-    results: asyncio.Queue[Sent | None],
-    pace: _Pace,
-    *,
-    is_kept: bool,
-) -> None:
-    """`is_kept`: a worker's connection outlives a session."""
-    left = iter(sessions)
-
-    async def work() -> None:
-        client = Client(target, options)
+    async def all(self) -> None:
+        plan, mode = self._plan, self._options.mode
         try:
-            for session in left:
-                for one in session:
-                    await pace.wait()
-                    await results.put(await client.ask(one))
-                if not is_kept:
-                    await client.close()
+            for _ in range(self._options.loops):
+                if mode is Mode.RECORDED:
+                    await self._as_recorded(plan.in_order())
+                elif mode is Mode.FAST:
+                    ones = ([one] for one in plan.in_order())
+                    await self._by_workers(ones, is_kept=True)
+                else:
+                    await self._by_workers(plan.sessions, is_kept=False)
         finally:
-            await client.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._results.put(None)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(options.connections):
-            group.create_task(work())
+    async def _by_workers(
+        self, sessions: Iterable[list[RecordedExchange]], *, is_kept: bool
+    ) -> None:
+        """`is_kept`: a worker's connection outlives a session."""
+        left = iter(sessions)
 
+        async def work() -> None:
+            client = self._client()
+            try:
+                for session in left:
+                    for one in session:
+                        await self._pace.wait()
+                        await self._ask(client, one)
+                    if not is_kept:
+                        await client.close()
+            finally:
+                await client.close()
 
-async def _as_recorded(
-    exchanges: list[RecordedExchange],
-    target: Target,
-    options: ReplayOptions,
-    results: asyncio.Queue[Sent | None],
-    pace: _Pace,
-) -> None:
-    """At its time each, on a connection that is idle or a new one."""
-    if not exchanges:
-        return
-    first_ns, began_s = exchanges[0].request_start_ns, time.monotonic()
-    idle: list[Client] = []
-    room = asyncio.Semaphore(options.connections)
-
-    async def send(one: RecordedExchange) -> None:
-        client = idle.pop() if idle else Client(target, options)
-        try:
-            await results.put(await client.ask(one))
-        finally:
-            idle.append(client)
-            room.release()
-
-    try:
         async with asyncio.TaskGroup() as group:
-            for one in exchanges:
-                due_s = (
-                    began_s + (one.request_start_ns - first_ns) / 1e9 / options.speed
-                )
-                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-                await pace.wait()
-                await room.acquire()
-                group.create_task(send(one))
-    finally:
-        for client in idle:
-            await client.close()
+            for _ in range(self._options.connections):
+                group.create_task(work())
+
+    async def _as_recorded(self, exchanges: list[RecordedExchange]) -> None:
+        """At its time each, on a connection that is idle or a new one."""
+        began_s = time.monotonic()
+        idle: list[Client] = []
+        room = asyncio.Semaphore(self._options.connections)
+
+        async def send(one: RecordedExchange) -> None:
+            client = idle.pop() if idle else self._client()
+            try:
+                await self._ask(client, one)
+            finally:
+                idle.append(client)
+                room.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in exchanges:
+                    after_ns = one.request_start_ns - exchanges[0].request_start_ns
+                    due_s = began_s + after_ns / 1e9 / self._options.speed
+                    late_s = time.monotonic() - due_s - self._pace.held_s
+                    await asyncio.sleep(max(0.0, -late_s))
+                    await self._pace.wait()
+                    await room.acquire()
+                    group.create_task(send(one))
+        finally:
+            for client in idle:
+                await client.close()
+
+    async def _ask(self, client: Client, one: RecordedExchange) -> None:
+        await self._results.put(await client.ask(one))
+        await self._pace.answered()
+
+    def _client(self) -> Client:
+        return Client(self._target, self._options)

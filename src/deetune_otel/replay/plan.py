@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from deetune_otel.recording.model import RecordedExchange
@@ -21,16 +21,31 @@ class Plan:
 
     sessions: list[list[RecordedExchange]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)  # not sent, by cause
-    calls: list[RecordedExchange] = field(default_factory=list)  # of the service itself
 
     @property
     def count(self) -> int:
         return sum(map(len, self.sessions))
 
+    def services(self) -> Counter[str]:
+        """Who answered, and how often; by protocol where nobody knows who."""
+        return Counter(
+            end.service
+            if (end := one.connection.server_process)
+            else one.protocol.value
+            for session in self.sessions
+            for one in session
+        )
+
     def in_order(self) -> list[RecordedExchange]:
         """All of them, as they were recorded."""
         every = (one for session in self.sessions for one in session)
         return sorted(every, key=attrgetter("request_start_ns"))
+
+
+def _answered(exchange: RecordedExchange) -> RecordedExchange:
+    """Without its client: a replay takes the place of whoever asked."""
+    connection = replace(exchange.connection, client_process=None)
+    return replace(exchange, connection=connection)
 
 
 def planned(
@@ -46,9 +61,8 @@ def planned(
     count = 0
     for one in exchanges:
         if one.is_outgoing:
-            plan.calls.append(one)
             continue
-        if (why := selection.why_not(one)) is not None:
+        if (why := selection.why_not(_answered(one))) is not None:
             plan.skipped[f"not chosen ({why})"] += 1
         elif why := why_not_sent(one, allows_writes=allows_writes):
             plan.skipped[why] += 1

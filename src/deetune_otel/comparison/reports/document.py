@@ -27,6 +27,7 @@ def document(report: Report) -> dict[str, Any]:
         "sent": report.sent,
         "outcomes": {str(name): count for name, count in report.outcomes().items()},
         "skipped": dict(report.skipped),
+        "calls": dict(report.calls),
         "not_judged": report.not_judged(),
         "operations": {
             shown(name): {str(outcome): count for outcome, count in counts.items()}

@@ -62,6 +62,8 @@ def markdown(report: Report) -> str:
         lines += ["", f"Not judged: {_of(first)}"]
     if report.skipped:
         lines += ["", f"Not sent: {_of(dict(list(report.skipped.items())[:MAX_ROWS]))}"]
+    if report.calls:
+        lines += ["", f"Calls of the service: {_of(report.calls)}"]
     if ignored := sum(one.times for one in report.ignored()):
         places = len(report.ignored())
         lines += ["", f"{ignored} differences at {places} places were ignored."]

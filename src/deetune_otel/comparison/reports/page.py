@@ -228,7 +228,9 @@ const outcomes = Object.keys(data.outcomes);
 table('operations', ['operation', ...outcomes],
   Object.entries(data.operations).map(([name, of]) => [name, ...outcomes.map(o => of[o])]));
 const left = [...Object.entries(data.skipped).map(([why, n]) => ['not sent: ' + why, n]),
-  ...Object.entries(data.not_judged).map(([why, n]) => ['not judged: ' + why, n])];
+  ...Object.entries(data.not_judged).map(([why, n]) => ['not judged: ' + why, n]),
+  ...Object.entries(data.calls).filter(([what]) => what !== 'compared')
+    .map(([why, n]) => ['calls not compared: ' + why, n])];
 table('left', ['cause', 'exchanges'], left);
 at('left-part').hidden = !left.length;
 table('ignored', ['where and why', 'times'], data.ignored.map(one =>

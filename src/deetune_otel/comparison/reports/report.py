@@ -40,6 +40,8 @@ class Report:
     ended_ns: int
     sent: int
     skipped: Mapping[str, int] = field(default_factory=dict)  # not sent, by cause
+    # Exchanges by what became of the calls that they made: "compared", or why not.
+    calls: Mapping[str, int] = field(default_factory=dict)
 
     def outcomes(self) -> dict[Outcome, int]:
         counted = Counter(one.outcome for one in self.verdicts)
