@@ -38,6 +38,7 @@ WITHOUT_TEST: Final = {
 # Parts that only mean something together: the test of the whole is theirs.
 TESTED_WITH: Final = {
     "archive/dialogues.py": "archive/test_reading.py",
+    "cli/taking.py": "cli/test_record.py",
     "cli/replaying.py": "cli/test_replay.py",
     "demo/servers.py": "demo/test_stack.py",
     "demo/services/orders.py": "demo/test_stack.py",

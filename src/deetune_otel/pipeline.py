@@ -515,7 +515,9 @@ class Agent:
 
     def _mind_memory(self) -> None:
         """Above its bound the agent gives up spans, all but errors' and few of those."""
-        limit = self._config.limits.memory_mb << 20
+        recording = self._config.recording
+        flight_mb = recording.flight_mb if recording.flight else 0
+        limit = (self._config.limits.memory_mb + flight_mb) << 20
         used = self._process.memory_info().rss
         if not self._shedding and used > limit:
             self._shedding = True

@@ -173,6 +173,30 @@ def test_findings_are_bounded_and_the_rest_is_counted() -> None:
     assert verdict.findings[-1] == Finding("…", "more", None, "5 more")
 
 
+def test_the_instances_own_ids_do_not_count() -> None:
+    first = HttpResponse(
+        status=201,
+        headers=(*JSON, ("Location", "/orders/17")),
+        body=b'{"id": 17, "n": 1}',
+    )
+    second = HttpResponse(
+        status=201,
+        headers=(*JSON, ("Location", "/orders/98")),
+        body=b'{"id": 98, "n": 1}',
+    )
+    verdict = judged(first, second)
+    assert verdict.outcome is Outcome.DIFFERENT
+    aliased = verdict.with_aliases({"17": "98"})
+    assert aliased.outcome is Outcome.SAME
+    assert {one.reason for one in aliased.ignored} >= {
+        "carried over: the test instance's own"
+    }
+    assert verdict.with_aliases({"17": "99"}) is verdict
+    other = replace(second, body=b'{"id": 98, "n": 2}')
+    (left,) = judged(first, other).with_aliases({"17": "98"}).findings
+    assert left.place == "$.n"
+
+
 def test_calls_that_differ_make_it_different() -> None:
     more = [Finding("downstream GET /a", "added", None, "1 call")]
     usual = [Ignored(more[0], "learned")]

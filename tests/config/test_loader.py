@@ -131,7 +131,7 @@ def test_all_mistakes_of_all_layers_at_once() -> None:
             "- a\n",
             (
                 "deetune.yaml:1: expected sections (agent, kernel, spans, services, routes, otlp, "
-                "console, web, topology, resources, limits), got a list"
+                "console, web, topology, resources, recording, limits), got a list"
             ),
         ),
         ("web: 5\n", "deetune.yaml:1: web: expected keys and values, got 5"),

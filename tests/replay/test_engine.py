@@ -165,7 +165,7 @@ def test_the_first_goes_alone_until_who_watches_is_ready(mode: Mode) -> None:
             heard_before.append(len(heard))
             return len(heard_before) == 3
 
-        answers = replay(plan(20, connections=5), target, options, is_ready)
+        answers = replay(plan(20, connections=5), target, options, is_ready=is_ready)
         return len([one async for one in answers])
 
     with answering(OK) as (target, heard):
@@ -175,7 +175,7 @@ def test_the_first_goes_alone_until_who_watches_is_ready(mode: Mode) -> None:
 
 def test_nobody_is_waited_for_in_vain() -> None:
     async def collect(target: Target) -> int:
-        answers = replay(plan(3), target, ReplayOptions(), lambda: False)
+        answers = replay(plan(3), target, ReplayOptions(), is_ready=lambda: False)
         return len([one async for one in answers])
 
     with answering(OK) as (target, _):

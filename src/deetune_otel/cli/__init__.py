@@ -22,7 +22,7 @@ from deetune_otel.cli.settings import DEFAULT_FILE
 from deetune_otel.config import ConfigError
 from deetune_otel.kernel.errors import KernelUnavailable
 
-__all__ = ["COMMANDS", "Command", "ExitCode", "load_command", "main"]
+__all__ = ["COMMANDS", "Command", "ExitCode", "load_command", "main", "parsed"]
 
 COMMANDS: Final = {
     "run": "deetune_otel.cli.run:Run",
@@ -102,6 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def parsed(argv: list[str]) -> argparse.Namespace:
+    """A command's arguments, given by a process of the same version. Raises CommandError."""
+    return _parser({argv[0]: load_command(argv[0])}).parse_args(argv)
+
+
 def load_command(name: str) -> Command:
     """Imports the command's module, which may not be cheap."""
     module, _, cls = COMMANDS[name].partition(":")
@@ -125,6 +130,7 @@ def _run(argv: list[str]) -> int:
     commands = {name: load_command(name) for name in names}
     parser = _parser(commands)
     args = parser.parse_args(argv)
+    args.words = argv
     if word is None:
         parser.print_help(sys.stderr)
         return ExitCode.USAGE

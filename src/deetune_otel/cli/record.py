@@ -5,48 +5,31 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
-import shutil
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import yaml
 from rich.console import Console
-from rich.live import Live
 
-from deetune_otel import __version__
-from deetune_otel.archive.writer import RecordingWriter
 from deetune_otel.cli import settings as options
-from deetune_otel.cli.account import account
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.interrupts import Interrupts
 from deetune_otel.cli.selecting import add_selection, byte_count, selection_of
-from deetune_otel.cli.terminal import megabytes
+from deetune_otel.cli.taking import STEP_S, Talk, Terminal, redactor_of, take
 from deetune_otel.cli.times import time_s
+from deetune_otel.config.schema import RecordingSettings
+from deetune_otel.control import ControlClient, ControlError
 from deetune_otel.identity.cgroup_tree import CgroupTree
 from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.owners import OwnerChoice
-from deetune_otel.recorder.recorder import Bounds, Ended, Plan, Progress, Recorder
-from deetune_otel.recorder.rehearsal import Rehearsal
-from deetune_otel.recording.model import Manifest
+from deetune_otel.recorder.recorder import Bounds, Plan
 from deetune_otel.recording.selection import SampleBy, Sampling, Selection
-from deetune_otel.redaction.policy import Policy, PolicyError, from_document
-from deetune_otel.redaction.redactor import Redactor
-from deetune_otel.redaction.tokens import Tokens
 
-__all__ = ["Record"]
+__all__ = ["Record", "plan_of"]
 
 FOR_S: Final = 60.0
-STEP_S: Final = 0.02
-REFRESH_S: Final = 0.5
-PLAIN_S: Final = 5.0
-KEY_BYTES: Final = 32
-MOST_SHOWN: Final = 20
 _DEFAULTS: Final = Bounds()
 
 
@@ -66,6 +49,7 @@ class Record:
   deetune record --service shop --dry-run    what would be recorded, and how much
   deetune record --port 6379 --sample 0.1 -o redis.pcapng.zst
                                              a tenth of the connections, compressed
+  deetune record --attach --service shop     by the agent that runs already
   deetune record --status error --slower-than 500ms --for 1h
                                              only what failed, and was slow"""
 
@@ -84,6 +68,20 @@ class Record:
         )
         parser.add_argument(
             "--force", action="store_true", help="replace the file if it exists"
+        )
+        parser.add_argument(
+            "--attach",
+            metavar="SOCKET",
+            type=Path,
+            nargs="?",
+            const=Path(RecordingSettings().socket or ""),
+            help="have the running agent record, with its names and no second start "
+            f"(default: {RecordingSettings().socket})",
+        )
+        parser.add_argument(
+            "--flight",
+            action="store_true",
+            help="with --attach: write what its flight recorder holds, now",
         )
         who = parser.add_argument_group("whose", "All that is given must hold.")
         for flag, metavar, text, kind in (
@@ -138,47 +136,20 @@ class Record:
         options.add_arguments(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        plan = _plan(args)
-        path = args.output or Path(time.strftime("recording-%Y%m%d-%H%M%S.pcapng"))
-        redactor = _redactor(args)
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        for warning in _warnings(args):
-            console.print(warning, style="bold red")
-        with Interrupts() as interrupts, _agent(args, console) as agent:
-            if args.dry_run:
-                rehearsal = Rehearsal()
-                recorder = agent.record(
-                    plan,
-                    redactor=redactor[0] if redactor else None,
-                    sink=rehearsal,
-                    free_bytes=lambda: sys.maxsize,
-                )
-                manifest = _watch(recorder, plan, console, interrupts)
-                _say_rehearsal(rehearsal, manifest, recorder)
-                return ExitCode.OK
-            with _files(args, path, plan, redactor) as writer:
-                recorder = agent.record(
-                    plan,
-                    redactor=redactor[0] if redactor else None,
-                    sink=writer,
-                    free_bytes=lambda: shutil.disk_usage(path.absolute().parent).free,
-                )
-                manifest = _watch(recorder, plan, console, interrupts)
-                manifest = replace(
-                    manifest,
-                    product=f"deetune {__version__}",
-                    files=writer.files,
-                    host=os.uname().nodename,
-                )
-                is_full = _close(writer, manifest)
-                _say(path, replace(manifest, bytes=writer.bytes), recorder.filtered)
-        if manifest.ended_because == Ended.DISK or is_full:
-            raise CommandError(
-                f"the recording ended early: the disk of {path} is full",
-                hint=f"what is in the file is whole; --free keeps less room (now "
-                f"{megabytes(plan.bounds.free_bytes)}), --output names another disk",
+        if args.attach is not None:
+            return _attached(args)
+        if args.flight:
+            raise UsageError(
+                "--flight needs --attach", hint="deetune record --attach --flight"
             )
-        return ExitCode.OK
+        plan, redactor = plan_of(args), redactor_of(args)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        with (
+            Interrupts() as interrupts,
+            Terminal(console, interrupts) as talk,
+            _agent(args, console) as agent,
+        ):
+            return take(args, plan, redactor, agent, talk)
 
 
 def _add_bounds(parser: argparse.ArgumentParser) -> None:
@@ -238,7 +209,7 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def plan_of(args: argparse.Namespace) -> Plan:
     selection = selection_of(args)
     if args.keep and not args.rotate:
         raise UsageError("--keep needs --rotate", hint="--rotate 100M --keep 5")
@@ -292,35 +263,6 @@ def _says(args: argparse.Namespace, selection: Selection) -> str:
     return ", ".join(parts)
 
 
-def _redactor(args: argparse.Namespace) -> tuple[Redactor, bytes] | None:
-    """With its key. None: nothing is redacted."""
-    if args.no_redaction:
-        return None
-    policy = Policy.default()
-    if args.redaction is not None:
-        try:
-            policy = from_document(yaml.safe_load(args.redaction.read_text("utf-8")))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UsageError(
-                f"cannot read the policy {args.redaction}: {reason}"
-            ) from None
-        except (PolicyError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"the policy {args.redaction}: {error}",
-                hint="docs/redaction.md has its keys",
-            ) from None
-    key = secrets.token_bytes(KEY_BYTES)
-    return Redactor(policy, Tokens(key), keeps_raw=args.raw), key
-
-
-def _warnings(args: argparse.Namespace) -> Iterator[str]:
-    if args.no_redaction:
-        yield "NOT REDACTED: passwords, tokens and personal data will be in the file."
-    if args.raw:
-        yield "--raw: protocols that are not understood are recorded as they are, NOT REDACTED."
-
-
 @contextmanager
 def _agent(args: argparse.Namespace, console: Console) -> Iterator[Agent]:
     """One of our own that sends nothing and listens nowhere, with the names of the settings."""
@@ -343,120 +285,51 @@ def _agent(args: argparse.Namespace, console: Console) -> Iterator[Agent]:
         agent.stop()
 
 
-@contextmanager
-def _files(
-    args: argparse.Namespace,
-    path: Path,
-    plan: Plan,
-    redactor: tuple[Redactor, bytes] | None,
-) -> Iterator[RecordingWriter]:
-    """The recording, and beside it the key of its tokens."""
-    key_path = path.with_name(f"{path.name}.key")
-    try:
-        writer = RecordingWriter(
-            path,
-            compress=path.suffix == ".zst",
-            rotate_bytes=args.rotate,
-            keep=args.keep,
-            description=plan.says,
-            overwrite=args.force,
-        )
-        if redactor is not None:
-            if args.force:
-                key_path.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with os.fdopen(os.open(key_path, flags, 0o600), "w") as file:
-                file.write(redactor[1].hex() + "\n")
-    except FileExistsError as error:
+def _attached(args: argparse.Namespace) -> int:
+    """By the running agent: what it says is said here, and Ctrl-C goes there."""
+    if args.config or args.assignments:
         raise UsageError(
-            f"{error.filename} exists already",
-            hint="--force replaces it, --output names another",
+            "--attach takes no settings",
+            hint="the running agent has its own; --config and --set are for one that is started",
+        )
+    if not args.flight:
+        plan_of(args)  # what is wrong is said here
+        redactor_of(args)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        with (
+            Interrupts() as interrupts,
+            Terminal(console, interrupts) as talk,
+            ControlClient(args.attach) as agent,
+        ):
+            agent.ask(words=args.words, folder=str(Path.cwd()))
+            return _heard(agent, talk)
+    except ControlError as error:
+        raise CommandError(
+            str(error), hint=error.hint, code=ExitCode.UNAVAILABLE
         ) from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"cannot write {path}: {reason}") from None
-    with writer:
-        yield writer
 
 
-def _watch(
-    recorder: Recorder, plan: Plan, console: Console, interrupts: Interrupts
-) -> Manifest:
-    """Runs it until a bound is reached or a signal comes."""
-    is_live = console.is_terminal
-    live = Live(console=console, auto_refresh=False, transient=True)
-    shown_s = time.monotonic()
-    console.print(f"recording {plan.says}; Ctrl-C ends it", style="bold")
-    if is_live:
-        live.start()
-    try:
-        while not recorder.step():
-            now_s = time.monotonic()
-            if now_s - shown_s >= (REFRESH_S if is_live else PLAIN_S):
-                shown_s = now_s
-                line = _line(recorder.progress, plan)
-                if is_live:
-                    live.update(line, refresh=True)
-                else:
-                    console.print(line, markup=False)
-            if interrupts.wait(STEP_S):
-                break
-    finally:
-        if is_live:
-            live.stop()
-        manifest = recorder.finish()
-    return manifest
-
-
-def _line(now: Progress, plan: Plan) -> str:
-    left_s = max(0.0, plan.bounds.seconds - now.seconds)
-    rate = now.captured / now.seconds if now.seconds else 0.0
-    return " · ".join(
-        [
-            f"{now.seconds:.0f} s",
-            f"{now.captured:,} exchanges",
-            f"{rate:,.0f}/s",
-            megabytes(now.bytes),
-            f"{now.left_out:,} left out",
-            f"{now.lost_pieces:,} pieces lost",
-            f"{left_s:.0f} s left",
-        ]
-    )
-
-
-def _close(writer: RecordingWriter, manifest: Manifest) -> bool:
-    """Whether the disk had no room for the manifest."""
-    try:
-        writer.close(manifest)
-    except OSError:
-        return True
-    return False
-
-
-def _say(path: Path, manifest: Manifest, filtered: dict[str, int]) -> None:
-    for line in account(manifest, filtered):
-        print(line)
-    if manifest.captured:
-        print(f"\ndeetune recording show {path}")
-        print(f"deetune replay {path} --target HOST:PORT")
-
-
-def _say_rehearsal(
-    rehearsal: Rehearsal, manifest: Manifest, recorder: Recorder
-) -> None:
-    seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
-    print(
-        f"{manifest.captured:,} of {manifest.seen:,} exchanges would be recorded in "
-        f"{seconds:.0f} s: {megabytes(round(rehearsal.bytes / max(seconds, 0.1) * 60))} a minute"
-    )
-    shown = rehearsal.operations.most_common(MOST_SHOWN)
-    for (service, operation), count in shown:
-        print(f"  {count:>9,}  {service}  {operation}")
-    if len(rehearsal.operations) > MOST_SHOWN:
-        print(f"  and {len(rehearsal.operations) - MOST_SHOWN:,} more operations")
-    for line in list(account(manifest, recorder.filtered))[1:]:
-        print(line)
-    print("Nothing was written.")
+def _heard(agent: ControlClient, talk: Talk) -> int:
+    is_ending = False
+    while True:
+        if talk.wait(0) and not is_ending:
+            is_ending = True
+            agent.end()
+        message = agent.hear(STEP_S * 5)
+        if message is None:
+            continue
+        for way in ("warn", "tell", "say", "show"):
+            if way in message:
+                getattr(talk, way)(str(message[way]))
+        if "error" in message:
+            raise CommandError(
+                str(message["error"]),
+                hint=str(message.get("hint", "")),
+                code=ExitCode(message.get("code", ExitCode.FAILED)),
+            )
+        if "code" in message:
+            return int(message["code"])
 
 
 def _share(text: str) -> float:

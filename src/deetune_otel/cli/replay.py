@@ -141,6 +141,9 @@ def _reported(args: argparse.Namespace, replaying: Replaying) -> int:
     report = replaying.run(args.file.name)
     _write(args, report)
     _say(report)
+    carried, missing = replaying.carried
+    if carried or missing:
+        print(f"  {carried:,} values carried over from answers, {missing:,} not given")
     if replaying.failure:
         raise CommandError(
             replaying.failure,
@@ -193,6 +196,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         default=round(_DEFAULTS.timeout_s * 1e9),
         help=f"of one request (default: {_DEFAULTS.timeout_s:g}s)",
     )
+    how.add_argument(
+        "--carry",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="ids, cookies and tokens of the test instance's answers into later requests",
+    )
     how.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -237,6 +246,7 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         loops=args.loop,
         connections=args.connections,
         timeout_s=args.timeout / 1e9,
+        carries=args.carry,
         rewrites=Rewrites(
             host=args.set_host,
             paths=tuple(args.rewrite_path),

@@ -22,6 +22,8 @@ from deetune_otel.comparison.learning import learn
 from deetune_otel.comparison.reports.report import Report
 from deetune_otel.kernel.errors import KernelUnavailable
 from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.replay import carry
+from deetune_otel.replay.carry import Carrier
 from deetune_otel.replay.client import Sent
 from deetune_otel.replay.engine import TargetFailing, TargetUnreachable, replay
 from deetune_otel.replay.options import ReplayOptions, Target
@@ -60,6 +62,8 @@ class Replaying:
         self._is_quiet = is_quiet
         self._repeats = repeats
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._links = carry.learn(one for session in plan.sessions for one in session)
+        self._carrier = Carrier(self._links)
         self._watch: Watch | None = None
         self.failure = ""
         self.is_interrupted = False
@@ -86,6 +90,11 @@ class Replaying:
             skipped=skipped,
             calls=dict(self._downstream.outcomes.most_common()),
         )
+
+    @property
+    def carried(self) -> tuple[int, int]:
+        """Values that requests carried, and those that the test instance did not give."""
+        return self._carrier.carried, self._carrier.missing
 
     def _once(self) -> tuple[list[Sent], list[Verdict]]:
         with self._watching() as watch:
@@ -122,8 +131,12 @@ class Replaying:
             yield watch
 
     def _judged(self, sent: list[Sent]) -> list[Verdict]:
+        aliases = self._carrier.aliases
         verdicts = [
-            judge(one.exchange, one.answer, self._rules, self._learned) for one in sent
+            judge(one.exchange, one.answer, self._rules, self._learned).with_aliases(
+                aliases
+            )
+            for one in sent
         ]
         if self._watch is None:
             return verdicts
@@ -156,7 +169,15 @@ class Replaying:
         live = Live(console=self._console, auto_refresh=False, transient=True)
         shown_s = time.monotonic()
         is_ready = watch.is_ready if watch is not None else None
-        answers = replay(self._plan, self._target, self._options, is_ready)
+        if self._options.carries:
+            self._carrier = Carrier(self._links)
+        answers = replay(
+            self._plan,
+            self._target,
+            self._options,
+            carrier=self._carrier if self._options.carries else None,
+            is_ready=is_ready,
+        )
         if is_live:
             live.start()
         try:

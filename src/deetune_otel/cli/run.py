@@ -13,6 +13,7 @@ from typing import Final
 
 from deetune_otel import __version__
 from deetune_otel.cli import settings as options
+from deetune_otel.cli.errands import Errands
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.logs import start_logging
 from deetune_otel.export.otlp import OtlpSettingsError
@@ -23,6 +24,7 @@ from deetune_otel.web.server import WebServerError
 __all__ = ["Run"]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_WRITE_FLIGHT: Final = signal.SIGUSR1
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class Run:
 
     Needs root, or CAP_BPF and CAP_PERFMON (and CAP_SYS_PTRACE to name other users' processes).
     The signal detaches, sends what waits, and ends with exit code 0 within 5 seconds; a second
-    one ends at once. Nothing stays in the kernel, also after kill -9. The agent's own process is
+    one ends at once. SIGUSR1 writes what the flight recorder holds. Nothing stays in the kernel, also after kill -9. The agent's own process is
     never observed. What it says of itself is on standard error, a line of key=value pairs each.
     """
 
@@ -51,17 +53,31 @@ class Run:
         start_logging(config.agent.log_level, sys.stderr)
         _log.info("deetune %s starts", __version__)
         # Blocked before any thread starts, so that the main thread alone takes them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, _WRITE_FLIGHT))
         try:
             agent = Agent(config)
+            errands = Errands(agent, config.recording)
             _start(agent)
-            received = signal.Signals(signal.sigwait(_SIGNALS))
-            _log.info("%s: detaching and sending what waits", received.name)
-            _end_at_once_on_the_next()
-            agent.stop()
+            try:
+                errands.start()
+                _wait(errands)
+            finally:
+                _end_at_once_on_the_next()
+                errands.stop()
+                agent.stop()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, _WRITE_FLIGHT))
         return ExitCode.OK
+
+
+def _wait(errands: Errands) -> None:
+    """For the end; the other signal is an errand."""
+    while True:
+        received = signal.Signals(signal.sigwait((*_SIGNALS, _WRITE_FLIGHT)))
+        if received is not _WRITE_FLIGHT:
+            _log.info("%s: detaching and sending what waits", received.name)
+            return
+        errands.write_flight("SIGUSR1")
 
 
 def _start(agent: Agent) -> None:

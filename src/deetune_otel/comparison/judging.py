@@ -6,6 +6,8 @@ What is not whole is never judged. What does not count is listed, with the reaso
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -30,6 +32,8 @@ __all__ = [
 
 # Of one exchange; the rest is counted in a last one.
 MAX_FINDINGS: Final = 200
+_CARRIED: Final = "carried over: the test instance's own"
+_WORD: Final = re.compile(r"[\w.-]+")
 # Redis promises no order of what these answer.
 _UNORDERED: Final = frozenset(
     {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HKEYS", "HVALS"}
@@ -59,6 +63,22 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     why_not_judged: str = ""
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> Verdict:
+        """Without what differs because the test instance gave a thing another name: an id that
+        later requests carried.
+        """
+        renamed = [one for one in self.findings if _is_renamed(one, aliases)]
+        if not renamed:
+            return self
+        findings = tuple(one for one in self.findings if one not in renamed)
+        is_same = not findings and self.outcome is Outcome.DIFFERENT
+        return replace(
+            self,
+            findings=findings,
+            ignored=(*self.ignored, *(Ignored(one, _CARRIED) for one in renamed)),
+            outcome=Outcome.SAME if is_same else self.outcome,
+        )
 
     def with_calls(self, found: Found) -> Verdict:
         """With what differs in the calls that the service made."""
@@ -119,6 +139,17 @@ def judge(
         findings=_bounded(findings),
         ignored=tuple(found.ignored),
     )
+
+
+def _is_renamed(finding: Finding, aliases: Mapping[str, str]) -> bool:
+    expected, actual = finding.expected, finding.actual
+    if not isinstance(expected, str | int) or not isinstance(actual, str | int):
+        return False
+    text = str(expected)
+    named = aliases.get(text) or _WORD.sub(
+        lambda one: aliases.get(one[0], one[0]), text
+    )
+    return named != text and named == str(actual)
 
 
 def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:

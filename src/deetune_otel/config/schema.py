@@ -20,6 +20,7 @@ __all__ = [
     "KernelSettings",
     "LimitSettings",
     "OtlpSettings",
+    "RecordingSettings",
     "ResourceSettings",
     "RouteSettings",
     "ServiceMatch",
@@ -519,6 +520,80 @@ class ResourceSettings(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingSettings(Section):
+    """What a running agent records when it is told to, and its flight recorder."""
+
+    socket: str | None = field(
+        default="/run/deetune/control.sock",
+        metadata=about(
+            "Unix socket by which `deetune record --attach` finds the agent, for its owner alone; null: none."
+        ),
+    )
+    flight: bool = field(
+        default=False,
+        metadata=about(
+            "Whether the flight recorder runs: the last minutes of traffic in memory, redacted, written when something happens."
+        ),
+    )
+    flight_services: tuple[str, ...] = field(
+        default=(),
+        metadata=about("Patterns of the services that it records; empty: all."),
+    )
+    flight_s: float = field(
+        default=120.0,
+        metadata=about("Seconds that it remembers.", least=1, most=3600),
+    )
+    flight_mb: int = field(
+        default=64,
+        metadata=about(
+            "Memory for them in MiB, beside limits.memory_mb; the oldest exchanges go first.",
+            least=1,
+            most=16384,
+        ),
+    )
+    flight_folder: str = field(
+        default="/var/lib/deetune/flights",
+        metadata=about("Where it writes."),
+    )
+    flight_on_error: bool = field(
+        default=True,
+        metadata=about(
+            "Whether it is written when an exchange fails: 5xx, an error of Redis, no answer."
+        ),
+    )
+    flight_slow_s: float = field(
+        default=0.0,
+        metadata=about(
+            "It is written when an exchange takes so many seconds; 0: never for that.",
+            least=0,
+            most=3600,
+        ),
+    )
+    flight_after_s: float = field(
+        default=5.0,
+        metadata=about(
+            "Seconds that it goes on before it is written, so that what followed is in it.",
+            least=0,
+            most=600,
+        ),
+    )
+    flight_pause_s: float = field(
+        default=60.0,
+        metadata=about(
+            "Seconds between two files, unless one is asked for.", least=1, most=86400
+        ),
+    )
+    flight_files: int = field(
+        default=20,
+        metadata=about("Files that are kept, the newest ones.", least=1, most=10000),
+    )
+    flight_redaction: str | None = field(
+        default=None,
+        metadata=about("File with redaction rules of your own (docs/redaction.md)."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings(Section):
     """What the agent itself may use."""
 
@@ -562,6 +637,7 @@ class Config:
     web: WebSettings = field(default_factory=WebSettings)
     topology: TopologySettings = field(default_factory=TopologySettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
 

@@ -24,7 +24,7 @@ from deetune_otel.recording.model import (
     RecordedExchange,
 )
 
-__all__ = ["REPLAY", "SAMPLED", "Families"]
+__all__ = ["REPLAY", "SAMPLED", "Families", "message_bytes"]
 
 # Why an exchange is left out, where its calls are left out for the same reason.
 REPLAY: Final = "replay"
@@ -101,7 +101,7 @@ class Families:
         if not waits_for_cause and c.server_process not in self._callers:
             yield from self._decided(exchange, now_ns)
             return
-        held = _Held(now_ns + HOLD_NS, exchange, _size(exchange))
+        held = _Held(now_ns + HOLD_NS, exchange, message_bytes(exchange))
         self._held.append(held)
         self._bytes += held.bytes
 
@@ -161,7 +161,8 @@ class Families:
         return replace(exchange, calls=self._calls.get(exchange.id, 0))
 
 
-def _size(exchange: RecordedExchange) -> int:
+def message_bytes(exchange: RecordedExchange) -> int:
+    """About what its messages take in memory."""
     size = 0
     for message in (exchange.request, exchange.response):
         if isinstance(message, HttpRequest | HttpResponse):

@@ -26,6 +26,7 @@ from deetune_otel.recording.model import (
     Message,
     RecordedExchange,
 )
+from deetune_otel.replay.carry import Carrier, Links
 from deetune_otel.replay.options import ReplayOptions, Target
 
 __all__ = ["Client", "Sent"]
@@ -58,9 +59,12 @@ class Sent(NamedTuple):
 class Client:
     """Connects when it must, and again when the target closed."""
 
-    def __init__(self, target: Target, options: ReplayOptions) -> None:
+    def __init__(
+        self, target: Target, options: ReplayOptions, carrier: Carrier | None = None
+    ) -> None:
         self._target = target
         self._options = options
+        self._carrier = carrier or Carrier(Links())
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -82,6 +86,7 @@ class Client:
             failure = _FAILURES.get(error.errno or 0, "") or str(error)
         if failure or _ends(message):
             await self.close()
+        self._carrier.answered(exchange, message)
         answer = Answer(message, failure, time.monotonic_ns() - began_ns)
         return Sent(exchange, answer, trace_id, span_id, started_ns)
 
@@ -127,6 +132,7 @@ class Client:
         request = exchange.request
         if not isinstance(request, HttpRequest):
             return request
+        request = self._carrier.request(exchange, request)
         request = self._options.rewrites(request)
         kept: Headers = tuple(
             (name, value)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.replay.carry import Carrier
 from deetune_otel.replay.client import Client, Sent
 from deetune_otel.replay.options import Mode, ReplayOptions, Target
 from deetune_otel.replay.plan import Plan
@@ -71,16 +72,19 @@ async def replay(
     plan: Plan,
     target: Target,
     options: ReplayOptions,
+    *,
+    carrier: Carrier | None = None,
     is_ready: Callable[[], bool] | None = None,
 ) -> AsyncIterator[Sent]:
     """As answers come. Raises TargetUnreachable at once, and TargetFailing after the last one.
 
     With `is_ready` the first request goes alone, and the others wait, for a moment at most, until
-    it says that whoever watches has seen the answer.
+    it says that whoever watches has seen the answer. Without a carrier nothing is carried over.
     """
     await _check(target, options)
     results: asyncio.Queue[Sent | None] = asyncio.Queue(_QUEUE)
-    run = _Run(plan, target, options, results, _Pace(options.rate, is_ready))
+    pace = _Pace(options.rate, is_ready)
+    run = _Run(plan, target, options, results, pace, carrier=carrier)
     running = asyncio.create_task(run.all())
     failures = 0
     try:
@@ -119,19 +123,22 @@ async def _check(target: Target, options: ReplayOptions) -> None:
 class _Run:
     """Everything that is sent, once or several times."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what everything that is sent needs
         self,
         plan: Plan,
         target: Target,
         options: ReplayOptions,
         results: asyncio.Queue[Sent | None],
         pace: _Pace,
+        *,
+        carrier: Carrier | None,
     ) -> None:
         self._plan = plan
         self._target = target
         self._options = options
         self._results = results
         self._pace = pace
+        self._carrier = carrier
 
     async def all(self) -> None:
         plan, mode = self._plan, self._options.mode
@@ -203,4 +210,4 @@ class _Run:
         await self._pace.answered()
 
     def _client(self) -> Client:
-        return Client(self._target, self._options)
+        return Client(self._target, self._options, self._carrier)

@@ -42,6 +42,9 @@ class ReplayOptions:
     loops: int = 1
     connections: int = 16  # at a time, at most
     timeout_s: float = 10.0  # of one request, with connecting
+    carries: bool = (
+        True  # the test instance's ids, cookies and tokens into later requests
+    )
     rewrites: Rewrites = field(default_factory=Rewrites)
     # So many failures one after the other, without one answer between, end the replay.
     failing_after: int = 20

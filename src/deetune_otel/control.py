@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running agent's Unix socket: a request and what is said about it, a line of JSON each.
+
+Only its owner may use it: mode 0600, and the kernel says who is at the other end. Who goes away,
+or sends a second line, wants what it asked for to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import socket
+import stat
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Final, Self
+
+__all__ = ["ControlClient", "ControlError", "ControlServer", "Conversation"]
+
+# A command line, at the most.
+MOST_BYTES: Final = 256 * 1024
+# Of a line from the other end, once it has begun.
+PATIENCE_S: Final = 10.0
+_CREDENTIALS: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid
+
+_log = logging.getLogger(__name__)
+
+
+class ControlError(Exception):
+    """In one line; `hint` says what a person can do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class _Lines:
+    """JSON objects over a socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._buffer = b""
+        end.settimeout(PATIENCE_S)
+
+    def send(self, **message: Any) -> None:
+        """Raises OSError."""
+        self._end.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout_s: float | None) -> dict[str, Any] | None:
+        """None when nothing comes in this time. Raises EOFError, OSError and ValueError."""
+        while b"\n" not in self._buffer:
+            if not select.select([self._end], [], [], timeout_s)[0]:
+                return None
+            data = self._end.recv(64 * 1024)
+            if not data:
+                raise EOFError
+            self._buffer += data
+            if len(self._buffer) > MOST_BYTES:
+                raise ValueError("a line that is too long")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("no object")
+        return message
+
+
+class Conversation:
+    """The agent's side of one request."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+        self._is_over = False
+
+    def send(self, **message: Any) -> None:
+        """Nothing happens when the other one has gone: `wait` says so."""
+        with contextlib.suppress(OSError):
+            self._lines.send(**message)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the other one wants an end, within the time at the latest."""
+        if not self._is_over:
+            try:
+                self._is_over = self._lines.receive(seconds) is not None
+            except (EOFError, OSError, ValueError):
+                self._is_over = True
+        return self._is_over
+
+
+class ControlServer:
+    """From `start` to `close`; each request is answered in a thread of its own."""
+
+    def __init__(
+        self, path: Path, answer: Callable[[dict[str, Any], Conversation], None]
+    ) -> None:
+        self._path = path
+        self._answer = answer
+        self._stopping = Event()
+        self._threads: list[Thread] = []
+
+    def start(self) -> None:
+        """Raises ControlError."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._clear()
+            self._socket.bind(str(self._path))
+            self._path.chmod(0o600)  # nobody connects before the next line
+            self._socket.listen(8)
+        except OSError as error:
+            self._socket.close()
+            reason = (error.strerror or str(error)).lower()
+            raise ControlError(
+                f"cannot listen on {self._path}: {reason}",
+                hint="recording.socket names another one, null none",
+            ) from None
+        except ControlError:
+            self._socket.close()
+            raise
+        self._inode = self._path.stat().st_ino
+        self._socket.settimeout(0.5)
+        thread = Thread(target=self._accept, name="control")
+        thread.start()
+        self._threads = [thread]
+
+    def close(self) -> None:
+        """Ends what was asked for, and waits for it."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def _clear(self) -> None:
+        """Removes the socket of an agent that was killed, and nothing else."""
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found.st_mode):
+            raise ControlError(
+                f"{self._path} is not a socket",
+                hint="recording.socket names another path",
+            )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(self._path))
+            except ConnectionRefusedError:
+                self._path.unlink()
+                return
+        raise ControlError(
+            f"another agent listens on {self._path}",
+            hint="recording.socket names another path, null none",
+        )
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                end, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                _log.warning("the control socket takes no more requests: %s", error)
+                return
+            thread = Thread(target=self._serve, args=(end,), name="control request")
+            self._threads = [one for one in self._threads if one.is_alive()]
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, end: socket.socket) -> None:
+        with end:
+            lines = _Lines(end)
+            try:
+                uid = _uid_of(end)
+                if uid not in (0, os.geteuid()):
+                    lines.send(error=f"the agent belongs to another user than {uid}")
+                    return
+                request = lines.receive(PATIENCE_S)
+            except (EOFError, OSError, ValueError):
+                return
+            if request is not None:
+                self._answered(request, Conversation(lines))
+
+    def _answered(self, request: dict[str, Any], conversation: Conversation) -> None:
+        try:
+            self._answer(request, conversation)
+        except Exception as error:  # noqa: BLE001 -- the agent goes on
+            _log.exception("a request failed")
+            conversation.send(
+                error=f"the agent failed: {type(error).__name__}: {error}"
+            )
+
+
+class ControlClient:
+    """Asks the running agent. Raises ControlError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lines = _Lines(self._socket)
+
+    def __enter__(self) -> Self:
+        try:
+            self._socket.connect(str(self._path))
+        except OSError as error:
+            self._socket.close()
+            raise _not_there(self._path, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, **request: Any) -> None:
+        try:
+            self._lines.send(**request)
+        except OSError as error:
+            raise ControlError(f"the agent has gone: {error}") from None
+
+    def end(self) -> None:
+        """What was asked for shall end; its last words come yet."""
+        with contextlib.suppress(OSError):
+            self._lines.send(end=True)
+
+    def hear(self, timeout_s: float) -> dict[str, Any] | None:
+        """What the agent says; None when it says nothing in this time."""
+        try:
+            return self._lines.receive(timeout_s)
+        except (EOFError, OSError, ValueError):
+            raise ControlError(
+                "the agent has ended", hint="what it had written is in the file"
+            ) from None
+
+
+def _not_there(path: Path, error: OSError) -> ControlError:
+    if isinstance(error, PermissionError):
+        return ControlError(
+            f"{path} belongs to another user",
+            hint="run this as the user whose agent it is",
+        )
+    reason = (error.strerror or str(error)).lower()
+    return ControlError(
+        f"no agent listens on {path}: {reason}",
+        hint="`deetune run` starts one; without --attach the command has its own",
+    )
+
+
+def _uid_of(end: socket.socket) -> int:
+    size = _CREDENTIALS.size
+    data = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    uid: int = _CREDENTIALS.unpack(data)[1]
+    return uid

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test instance's ids, cookies and tokens in place of the recorded ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.exchanges import any_exchange, numbered
+
+from deetune_otel.recording.model import (
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    RecordedExchange,
+)
+from deetune_otel.replay.carry import MOST_VALUES, Carrier, learn
+
+JSON: Final = (("Content-Type", "application/json"),)
+
+
+def asking(
+    target: str, *, method: str = "GET", headers: Headers = (), body: bytes = b""
+) -> HttpRequest:
+    return HttpRequest(method=method, target=target, headers=headers, body=body)
+
+
+def answer(document: Any = None, headers: Headers = ()) -> HttpResponse:
+    body = b"" if document is None else json.dumps(document).encode()
+    return HttpResponse(status=200, headers=(*JSON, *headers), body=body)
+
+
+def exchange(
+    number: int, request: HttpRequest, response: HttpResponse
+) -> RecordedExchange:
+    return replace(numbered(number), request=request, response=response)
+
+
+def carried(
+    recorded: HttpResponse,
+    live: HttpResponse,
+    second: HttpRequest,
+    *,
+    first: HttpRequest | None = None,
+) -> HttpRequest:
+    """The second request as it is sent, after the first one was answered."""
+    before = exchange(1, first or asking("/new", method="POST"), recorded)
+    after = exchange(2, second, answer())
+    carrier = Carrier(learn([after, before]))
+    carrier.answered(before, live)
+    return carrier.request(after, second)
+
+
+FORM: Final = (("Content-Type", "application/x-www-form-urlencoded"),)
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (asking("/orders/17/lines"), asking("/orders/98/lines")),
+        (asking("/orders?id=17&n=170"), asking("/orders?id=98&n=170")),
+        (
+            asking("/o", headers=(("X-Order", "17"),)),
+            asking("/o", headers=(("X-Order", "98"),)),
+        ),
+        (
+            asking(
+                "/o",
+                method="POST",
+                headers=(*JSON, ("Content-Length", "22")),
+                body=b'{"order": 17, "n": "1"}',
+            ),
+            asking(
+                "/o",
+                method="POST",
+                headers=(*JSON, ("Content-Length", "20")),
+                body=b'{"order":98,"n":"1"}',
+            ),
+        ),
+        (
+            asking("/o", method="POST", headers=FORM, body=b"a=1&order=17"),
+            asking("/o", method="POST", headers=FORM, body=b"a=1&order=98"),
+        ),
+    ],
+)
+def test_an_id_that_was_made(second: HttpRequest, expected: HttpRequest) -> None:
+    assert carried(answer({"id": 17}), answer({"id": 98}), second) == expected
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "second", "expected"),
+    [
+        (
+            answer(headers=(("Set-Cookie", "s=abcdef; Path=/"),)),
+            answer(headers=(("Set-Cookie", "s=uvwxyz; Path=/; HttpOnly"),)),
+            asking("/", headers=(("Cookie", "a=1; s=abcdef"),)),
+            asking("/", headers=(("Cookie", "a=1; s=uvwxyz"),)),
+        ),
+        (
+            answer({"access_token": "abc.def.1"}),
+            answer({"access_token": "uvw.xyz.2"}),
+            asking("/", headers=(("Authorization", "Bearer abc.def.1"),)),
+            asking("/", headers=(("Authorization", "Bearer uvw.xyz.2"),)),
+        ),
+        (
+            answer(headers=(("Location", "/orders/o-000017"),)),
+            answer(headers=(("Location", "http://127.0.0.1:1/orders/98"),)),
+            asking("/orders/o-000017"),
+            asking("/orders/98"),
+        ),
+        (
+            answer(headers=(("ETag", '"abc-1"'),)),
+            answer(headers=(("ETag", '"xyz-2"'),)),
+            asking("/", headers=(("If-None-Match", '"abc-1"'),)),
+            asking("/", headers=(("If-None-Match", '"xyz-2"'),)),
+        ),
+        (
+            answer({"csrf": "a b/c1"}),
+            answer({"csrf": "d e/f2"}),
+            asking("/x?t=a+b%2Fc1"),
+            asking("/x?t=d+e%2Ff2"),
+        ),
+    ],
+)
+def test_places_of_an_answer(
+    recorded: HttpResponse,
+    live: HttpResponse,
+    second: HttpRequest,
+    expected: HttpRequest,
+) -> None:
+    assert carried(recorded, live, second, first=asking("/")) == expected
+
+
+def test_a_hidden_field_of_a_form() -> None:
+    def page(token: str) -> HttpResponse:
+        html = f'<form><INPUT type="hidden" value="{token}" name="csrf"></form>'
+        kind = (("Content-Type", "text/html"),)
+        return HttpResponse(status=200, headers=kind, body=html.encode())
+
+    second = asking("/", method="POST", headers=FORM, body=b"csrf=tok1&a=b")
+    sent = carried(page("tok1"), page("tok2"), second, first=asking("/"))
+    assert sent.body == b"csrf=tok2&a=b"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live"),
+    [
+        ({"id": 17}, {"id": 17}),
+        ({"id": 17}, {"other": 98}),
+        ({"price": 17}, {"price": 98}),  # a number, but no id
+        ({"ids": [{"id": 17}, {"id": 98}]}, {"ids": [{"id": 98}, {"id": 17}]}),
+    ],
+)
+def test_what_is_not_carried(recorded: Any, live: Any) -> None:
+    second = asking("/orders/17")
+    assert carried(answer(recorded), answer(live), second) is second
+
+
+def test_small_numbers_that_were_only_read_are_chance() -> None:
+    second = asking("/orders/17")
+    read = carried(answer({"id": 17}), answer({"id": 98}), second, first=asking("/"))
+    assert read is second
+
+
+def test_words_and_times_are_chance() -> None:
+    for value in ("pending", "2026-01-01", "2026-01-01T10:00:00Z"):
+        second = asking(f"/orders?v={value}")
+        live = answer({"v": "other-1"})
+        assert carried(answer({"v": value}), live, second) is second
+
+
+def test_what_a_request_brought_itself_is_its_own() -> None:
+    first = asking("/orders/abcdef-1", method="POST")
+    second = asking("/orders/abcdef-1")
+    document = {"id": "abcdef-1"}
+    assert carried(answer(document), answer({"id": "x"}), second, first=first) is second
+
+
+def test_an_answer_that_came_later_gave_nothing() -> None:
+    late = exchange(5, asking("/new", method="POST"), answer({"id": "abcdef-1"}))
+    early = exchange(2, asking("/orders/abcdef-1"), answer())
+    assert learn([late, early]).uses == {}
+
+
+def test_what_the_instance_did_not_give_is_counted() -> None:
+    before = exchange(1, asking("/new", method="POST"), answer({"id": 17}))
+    after = exchange(2, asking("/orders/17"), answer())
+    carrier = Carrier(learn([before, after]))
+    assert carrier.request(after, asking("/orders/17")) == asking("/orders/17")
+    assert (carrier.carried, carrier.missing) == (0, 1)
+    carrier.answered(before, answer({"id": 98}))
+    carrier.request(after, asking("/orders/17"))
+    assert (carrier.carried, carrier.missing) == (1, 1)
+    assert carrier.aliases == {"17": "98"}
+
+
+def test_a_session_goes_on_from_exchange_to_exchange() -> None:
+    """Each answer gives the cookie of the next request."""
+    ones = [
+        exchange(
+            n,
+            asking("/", headers=(("Cookie", f"s=recorded{n}"),)),
+            answer(headers=(("Set-Cookie", f"s=recorded{n + 1}"),)),
+        )
+        for n in range(5)
+    ]
+    carrier = Carrier(learn(ones))
+    sent = []
+    for n, one in enumerate(ones):
+        assert isinstance(one.request, HttpRequest)
+        sent.append(carrier.request(one, one.request).headers[0][1])
+        carrier.answered(one, answer(headers=(("Set-Cookie", f"s=live{n + 1}"),)))
+    assert sent == ["s=recorded0", *(f"s=live{n}" for n in range(1, 5))]
+
+
+def test_of_a_long_list_only_the_first_are_known() -> None:
+    long = [{"id": f"value-{n}"} for n in range(MOST_VALUES * 3)]
+    before = exchange(1, asking("/"), answer(long))
+    after = [
+        exchange(2 + n, asking(f"/{one['id']}"), answer()) for n, one in enumerate(long)
+    ]
+    assert len(learn([before, *after]).uses) <= MOST_VALUES
+
+
+@given(st.lists(any_exchange(), max_size=6), st.binary(max_size=200))
+def test_anything_is_read_without_an_error(
+    exchanges: list[RecordedExchange], body: bytes
+) -> None:
+    carrier = Carrier(learn(exchanges))
+    for one in exchanges:
+        if isinstance(one.request, HttpRequest):
+            carrier.request(one, one.request)
+        carrier.answered(one, one.response)
+        carrier.answered(one, HttpResponse(status=200, headers=JSON, body=body))
+    deep = HttpResponse(status=200, headers=JSON, body=b"[" * 100_000)
+    request = asking("/", method="POST", headers=JSON, body=b'{"a":' * 50_000)
+    assert learn([exchange(1, request, deep)]).uses == {}
