@@ -159,3 +159,10 @@ def test_nothing_is_learned_of_what_is_not_known() -> None:
     assert learn_calls([parent, other], calls) == {}
     failed = replace(http("/a", status=500, calls=1), id="1" * 16)
     assert learn_calls([failed, other], {failed.id: [redis(b"GET")]}) == {}
+
+
+def test_how_a_connection_is_set_up_does_not_count() -> None:
+    now = [redis(b"HELLO", b"3"), redis(b"CLIENT", b"SETNAME", b"a"), redis(b"GET")]
+    found = compare_calls([], now)
+    assert [one.place for one in found.findings] == ["downstream GET"]
+    assert {one.reason for one in found.ignored} == {"sets up a connection"}

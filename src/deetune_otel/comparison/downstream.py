@@ -30,6 +30,8 @@ __all__ = ["CallCounts", "calls_by_cause", "compare_calls", "learn_calls"]
 
 # Of one operation; beyond, calls are paired in their order.
 MAX_MATCHED: Final = 30
+# Of Redis: what a pool says on a new connection. When it opens one is its own affair.
+_SET_UP: Final = frozenset({"AUTH", "CLIENT", "HELLO", "PING", "READONLY", "SELECT"})
 
 
 # How often an operation calls another one: all counts that were recorded.
@@ -93,10 +95,14 @@ def compare_calls(
             continue
         calls = then.get(operation, []), now.get(operation, [])
         usual = (counts or {}).get(operation, frozenset())
+        first = (*calls[0], *calls[1])[0]
+        is_set_up = isinstance(first.request, RedisCommand) and operation in _SET_UP
         if len(calls[0]) != len(calls[1]):
             finding = _count(f"downstream {operation}", *calls)
-            is_usual = len(calls[1]) in usual
-            found.add(finding, _as_often(usual) if is_usual else None)
+            reason = "sets up a connection" if is_set_up else None
+            if len(calls[1]) in usual:
+                reason = _as_often(usual)
+            found.add(finding, reason)
         for changed in _paired(*calls, mine):
             for one in changed:
                 found.add(
