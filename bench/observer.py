@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 
 import psutil
 from tests.e2e.agent import Agent
+from tests.process import Child
 
 from bench.plan import INTERVAL_S
 from bench.workloads import BenchError
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["SINKS", "Observer", "ProgramTime", "observing"]
+__all__ = ["SINKS", "Observer", "ProgramTime", "observing", "recording"]
 
 # clock_gettime's number for a process's CPU time (linux/posix-timers.h): ~pid, then CPUCLOCK_SCHED.
 _CPU_CLOCK: Final = 2
@@ -83,6 +85,25 @@ def observing(folder: Path, protocol: str) -> Iterator[Observer]:
         with agent:
             yield Observer(agent, time.monotonic() - before_s)
             agent.stop()
+
+
+@contextmanager
+def recording(folder: Path, words: list[str]) -> Iterator[None]:
+    """`deetune record` with its defaults: redacted, into a file that is thrown away."""
+    recorder = Child(
+        [
+            *(sys.executable, "-m", "deetune_otel", "record", *words),
+            *("--for", "10m", "--force", "-o", str(folder / "bench.pcapng")),
+        ],
+        log=folder / "recorder.log",
+    )
+    try:
+        recorder.wait_ready(
+            lambda: "Ctrl-C ends it" in recorder.log_text(), "it records"
+        )
+        yield
+    finally:
+        recorder.stop(60)
 
 
 @contextmanager

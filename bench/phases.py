@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.observer import Observer, ProgramTime, observing
+from bench.observer import Observer, ProgramTime, observing, recording
 from bench.results import Compared, Measured, Spread
 from bench.workloads import Load, Workloads, run_json
 from deetune_otel.kernel import Kernel, KernelSettings
@@ -81,6 +81,9 @@ def run(
         if "memory" in parts:
             with observing(folder, "grpc") as observer:
                 phases.memory(observer, "grpc")
+        if "recording" in parts:
+            say("recordings, each with the same load without an agent beside it")
+            phases.recordings()
         if "load" in parts:
             say("loading the programs")
             phases.load()
@@ -236,6 +239,28 @@ class _Phases:
             f"counted {found['counted']['exchanges']:,}; open "
             f"{found['open']['exchanges']:,}; lost: {causes or 'none'}."
         )
+
+    def recordings(self) -> None:
+        """nginx as fast as it goes, without an agent and while something is recorded."""
+        for key, what, words in (
+            ("other", "another service is recorded", ["--service", "no-such"]),
+            ("one", "it is recorded", ["--service", "nginx"]),
+            ("all", "all are recorded", []),
+        ):
+            off, on, ratios = [], [], []
+            for _ in range(max(2, self._plan.rounds // 2)):
+                off.append(self._workloads.nginx().per_second)
+                with recording(self._folder, words):
+                    on.append(self._workloads.nginx().per_second)
+                ratios.append(on[-1] / off[-1])
+            self._results.compared.append(
+                Compared(
+                    f"recording.{key}",
+                    f"nginx, wrk, {what}: throughput",
+                    "/s",
+                    *map(Spread.of, (off, on, ratios)),
+                )
+            )
 
     def load(self) -> None:
         """Verification by the kernel is nearly all of it."""

@@ -16,6 +16,7 @@ PARTS: Final = {
     "kernel": "kernel time a side of a request, by the kernel's BPF statistics",
     "rates": "the agent's CPU time at two request rates and at rest",
     "memory": "the agent's resident memory, OTLP over HTTP and over gRPC",
+    "recording": "nginx under wrk while another service is recorded, it, and all of them",
     "load": "loading the programs, and starting the agent",
 }
 

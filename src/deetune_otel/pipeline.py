@@ -84,6 +84,9 @@ SHEDDING_SPANS: Final = 1
 RESUME_AT: Final = 0.9
 # Of each service where no backend takes spans: the map shows failed and slow exchanges.
 EXAMPLE_SPANS: Final = 5
+# Longest bodies that come faster than they are read, and memory for them at the most.
+BODIES_AT_ONCE: Final = 6
+MOST_RING: Final = 256 << 20
 OWN_NAME: Final = "deetune"
 # Programs whose blind bytes are told apart.
 MAX_BLIND: Final = 256
@@ -227,6 +230,7 @@ class Agent:
             if sampling.by is SampleBy.CONNECTION
             else 1.0,
             body_limit=plan.body_limit,
+            ring_bytes=_ring_bytes(plan.body_limit),
         )
         sees_all = (
             not (selection.directions or selection.protocols)
@@ -544,6 +548,12 @@ class Agent:
             )
         if self._web is not None:
             _log.info("the service map is at %s/", self._web.url)
+
+
+def _ring_bytes(body_limit: int) -> int:
+    """Of a recording: a few of the longest bodies at once, and 32 MiB at least."""
+    wanted = min(max(BODIES_AT_ONCE * body_limit, 1), MOST_RING)
+    return max(RecordingRules().ring_bytes, 1 << (wanted - 1).bit_length())
 
 
 def _kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:

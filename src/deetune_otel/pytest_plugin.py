@@ -73,6 +73,7 @@ class _Replay:
         import asyncio
 
         from deetune_otel.comparison.learning import learn
+        from deetune_otel.replay import carry
         from deetune_otel.replay.client import Client
         from deetune_otel.replay.options import ReplayOptions
 
@@ -83,7 +84,8 @@ class _Replay:
         exchanges, self._problems = _exchanges(path)
         self._learned = learn(exchanges)
         self.plan = _plan(config, path, exchanges)
-        self._client = Client(self._target, options)
+        self._carrier = carry.Carrier(carry.learn(chain(*self.plan.sessions)))
+        self._client = Client(self._target, options, self._carrier)
         # With a factory it leaves the thread's event loop alone, which others' tests may use.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._connection = ""  # the recorded one
@@ -129,6 +131,7 @@ class _Replay:
         sent = self._sent(exchange)
         self._give_up_when_down(sent.answer.failure, session)
         verdict = judge(exchange, sent.answer, self._rules, self._learned)
+        verdict = verdict.with_aliases(self._carrier.aliases)
         self._ignored += len(verdict.ignored)
         if verdict.outcome is Outcome.NOT_JUDGED:
             pytest.skip(verdict.why_not_judged)
@@ -229,21 +232,19 @@ def _target(config: pytest.Config) -> Target:
     from deetune_otel.replay.safety import is_loopback
 
     text = config.getoption("deetune_target") or config.getini("deetune_target")
-    if text.startswith("unix:") and text != "unix:":
-        return Target("", 0, text.removeprefix("unix:"))
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+    try:
+        target = Target.parse(text)
+    except ValueError as error:
         raise _usage(
-            f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}",
-            "--deetune-target, or deetune_target in pytest's configuration",
-        )
-    if not is_loopback(host) and not config.getoption("deetune_allow_remote"):
+            str(error), "--deetune-target, or deetune_target in pytest's configuration"
+        ) from None
+    is_here = target.path or is_loopback(target.host)
+    if not is_here and not config.getoption("deetune_allow_remote"):
         raise _usage(
             f"{text} is not on this machine",
             "--deetune-allow-remote sends recorded requests there nevertheless",
         )
-    return Target(host, int(port))
+    return target
 
 
 def _rules(path: Path | None) -> JudgeRules:

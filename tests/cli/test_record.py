@@ -13,7 +13,9 @@ import pytest
 from tests.process import wait_until
 from tests.programs import Nginx
 
+from deetune_otel.archive.reading import read
 from deetune_otel.cli import main
+from deetune_otel.recording.model import HttpResponse
 from deetune_otel.recording.pcapng import Packet, Statistics, read_pcapng
 
 if TYPE_CHECKING:
@@ -136,6 +138,49 @@ def test_no_redaction_is_said_loudly(tmp_path: Path) -> None:
     assert "NOT redacted" in said
     assert b"hunter2hunter2" in (tmp_path / "a.pcapng").read_bytes()
     assert not (tmp_path / "a.pcapng.key").exists()
+
+
+BIG: Final = """
+import http.server
+body = b"".join(b"%09d " % n for n in range(1_677_720))
+class Big(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Big)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.kernel
+def test_bodies_of_sixteen_megabytes_are_whole(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BIG], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            words = ["--port", str(port), "--max-body", "16M", "--max-exchanges", "3"]
+            with recording(tmp_path, *words, "-o", "a.pcapng") as process:
+                ask(port, 3)
+                said, _ = process.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert "3 of 3 exchanges in a.pcapng" in said
+    assert "incomplete" not in said
+    whole = b"".join(b"%09d " % n for n in range(1_677_720))
+    with read(tmp_path / "a.pcapng") as file:
+        bodies = [
+            one.response.body for one in file if isinstance(one.response, HttpResponse)
+        ]
+    assert [len(one) for one in bodies] == [len(whole)] * 3
+    assert all(one == whole for one in bodies)
 
 
 @pytest.mark.parametrize(

@@ -18,3 +18,12 @@ from deetune_otel.replay.options import Target
 )
 def test_as_text(target: Target, text: str) -> None:
     assert str(target) == text
+    assert Target.parse(text) == target
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a:", ":80", "a:b", "a:0", "a:65536", "unix:"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 127.0.0.1:8081"):
+        Target.parse(text)

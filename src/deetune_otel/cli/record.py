@@ -275,6 +275,8 @@ def _agent(args: argparse.Namespace, console: Console) -> Iterator[Agent]:
         spans=replace(config.spans, enabled=False),
         web=replace(config.web, enabled=False),
         topology=replace(config.topology, peers=()),
+        # The ring of a recording is the user's to choose, and there are no spans to give up.
+        limits=replace(config.limits, memory_mb=65536),
     )
     console.print("starting to watch …", style="dim")
     agent = Agent(config, environ={})

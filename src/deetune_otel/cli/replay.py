@@ -313,15 +313,10 @@ def _say(report: Report) -> None:
 
 
 def _target(text: str) -> Target:
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return Target("", 0, text.removeprefix("unix:"))
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise argparse.ArgumentTypeError(
-            f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}"
-        )
-    return Target(host, int(port))
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _header(text: str) -> tuple[str, str]:

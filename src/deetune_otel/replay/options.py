@@ -27,6 +27,19 @@ class Target(NamedTuple):
     port: int
     path: str = ""
 
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """`127.0.0.1:8081`, `[::1]:8081`, `unix:/run/a.sock`; ValueError."""
+        if text.startswith("unix:") and len(text) > len("unix:"):
+            return cls("", 0, text.removeprefix("unix:"))
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise ValueError(
+                f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}"
+            )
+        return cls(host, int(port))
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
