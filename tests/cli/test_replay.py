@@ -197,3 +197,21 @@ def test_what_differs_between_two_replays_does_not_count(file: Path) -> None:
     with answering(answer) as (target, _):
         assert main(["replay", str(file), "--target", str(target), "--twice"]) == 0
     assert count == 20
+
+
+def test_secrets_of_the_answers_are_in_no_report(file: Path, tmp_path: Path) -> None:
+    def answer(_: bytes) -> bytes:
+        body = b'{"id": 1, "price": 5, "password": "hunter2hunter2"}'
+        return (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            b"X-Session: hunter2hunter2\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
+
+    files = [tmp_path / f"r{flag}" for flag in REPORTS]
+    words = [str(one) for pair in zip(REPORTS, files, strict=True) for one in pair]
+    with answering(answer) as (target, _):
+        assert main(["replay", str(file), "--target", str(target), *words]) == 1
+    for one in files:
+        assert "$.password" in one.read_text()
+        assert "hunter2" not in one.read_text()

@@ -25,5 +25,5 @@ def test_as_text(target: Target, text: str) -> None:
     "text", ["", "a", "a:", ":80", "a:b", "a:0", "a:65536", "unix:"]
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="such as 127.0.0.1:8081"):
+    with pytest.raises(ValueError, match=r"such as 127\.0\.0\.1:8081"):
         Target.parse(text)

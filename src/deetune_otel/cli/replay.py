@@ -105,6 +105,7 @@ class Replay:
         rules = _rules(args.rules)
         with opened(args.file) as file:
             exchanges = list(file)
+        is_redacted = file.manifest is not None and file.manifest.is_redacted
         plan = planned(
             exchanges,
             selection=selection_of(args),
@@ -132,6 +133,7 @@ class Replay:
             watches=args.downstream,
             is_quiet=args.quiet,
             repeats=args.twice,
+            covers=is_redacted,
         )
         return _reported(args, replaying)
 

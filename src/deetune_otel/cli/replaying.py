@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import time
 from collections import Counter
@@ -17,11 +18,14 @@ from rich.live import Live
 from deetune_otel.cli.downstream import Downstream, Watch, watching_calls
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.comparison.clusters import cluster
+from deetune_otel.comparison.covering import Covering
 from deetune_otel.comparison.judging import JudgeRules, Verdict, judge
 from deetune_otel.comparison.learning import learn
 from deetune_otel.comparison.reports.report import Report
 from deetune_otel.kernel.errors import KernelUnavailable
 from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.redaction.policy import Policy
+from deetune_otel.redaction.tokens import Tokens
 from deetune_otel.replay import carry
 from deetune_otel.replay.carry import Carrier
 from deetune_otel.replay.client import Sent
@@ -50,8 +54,11 @@ class Replaying:
         watches: bool | None,
         is_quiet: bool,
         repeats: bool,
+        covers: bool,
     ) -> None:
-        """`exchanges`: the whole recording. `watches` None: where it helps, and is possible."""
+        """`exchanges`: the whole recording. `watches` None: where it helps, and is possible.
+        `covers`: secrets of the answers are not shown.
+        """
         self._plan = plan
         self._target = target
         self._options = options
@@ -62,6 +69,11 @@ class Replaying:
         self._is_quiet = is_quiet
         self._repeats = repeats
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._covering = (
+            Covering(Policy.default(), Tokens(secrets.token_bytes(32)))
+            if covers
+            else None
+        )
         self._links = carry.learn(one for session in plan.sessions for one in session)
         self._carrier = Carrier(self._links)
         self._watch: Watch | None = None
@@ -76,6 +88,8 @@ class Replaying:
             sent, verdicts = self._once()
             self._learned = self._learned.also(first, verdicts)
             verdicts = self._judged(sent)
+        if self._covering is not None:
+            verdicts = list(map(self._covering.verdict, verdicts))
         skipped = Counter(self._plan.skipped)
         if unsent := self._plan.count * self._options.loops - len(sent):
             skipped["not sent before the replay ended"] += unsent
