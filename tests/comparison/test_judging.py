@@ -210,6 +210,20 @@ def test_calls_that_differ_make_it_different() -> None:
     assert failed.with_calls(Found(more, [])).outcome is Outcome.FAILED
 
 
+def test_names_and_values_of_a_hash_have_no_order() -> None:
+    request = RedisCommand(arguments=(b"HGETALL", b"k"))
+    replies = [
+        RedisReply(value=Aggregate("array", items))
+        for items in ((b"a", b"1", b"b", b"2"), (b"b", b"2", b"a", b"1"), (b"a", b"2"))
+    ]
+    one = exchange(replies[0], request=request, operation="HGETALL")
+    same, other = (
+        judge(one, Answer(reply), JudgeRules(), Learned()) for reply in replies[1:]
+    )
+    assert same.outcome is Outcome.SAME
+    assert {found.place for found in other.findings} == {"$.a", "$.b"}
+
+
 BODIES = st.binary() | st.text().map(str.encode) | st.just(b"[" * 100_000)
 TYPES = st.sampled_from(
     [

@@ -180,3 +180,13 @@ def test_nobody_is_waited_for_in_vain() -> None:
 
     with answering(OK) as (target, _):
         assert asyncio.run(collect(target)) == 3
+
+
+def test_a_ramp_grows_to_the_rate() -> None:
+    with answering(OK) as (target, _):
+        found = replayed(plan(40), target, rate=200.0, ramp_s=0.2, connections=1)
+    first, *rest = sorted(one.started_ns for one in found)
+    # n(t) = rate t² / 2 ramp: 20 in the ramp, then one each 5 ms; timers are never early.
+    assert rest[0] - first >= 0.95 * 44.7e6
+    assert rest[18] - first >= 0.95 * 195e6
+    assert rest[38] - first >= 0.95 * 295e6

@@ -102,6 +102,8 @@ class Replay:
                 f"{target} is not on this machine",
                 hint="--allow-remote sends recorded requests there nevertheless",
             )
+        if args.ramp and not args.rate:
+            raise UsageError("--ramp needs --rate", hint="--rate 200 --ramp 30s")
         rules = _rules(args.rules)
         with opened(args.file) as file:
             exchanges = list(file)
@@ -179,6 +181,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--rate", metavar="N", type=_positive, default=0.0, help="a second, at most"
     )
     how.add_argument(
+        "--ramp",
+        metavar="TIME",
+        type=duration_ns,
+        default=0,
+        help="with --rate: until it is reached, growing evenly from nothing",
+    )
+    how.add_argument(
         "--loop", metavar="N", type=_count, default=1, help="so many times (default: 1)"
     )
     how.add_argument(
@@ -245,6 +254,7 @@ def _options(args: argparse.Namespace) -> ReplayOptions:
         mode=Mode(args.mode),
         speed=args.speed,
         rate=args.rate,
+        ramp_s=args.ramp / 1e9,
         loops=args.loop,
         connections=args.connections,
         timeout_s=args.timeout / 1e9,

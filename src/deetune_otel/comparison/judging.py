@@ -16,7 +16,13 @@ from deetune_otel.comparison import messages
 from deetune_otel.comparison.findings import Finding, Found, Ignored, operation_of
 from deetune_otel.comparison.learning import Learned
 from deetune_otel.comparison.rules import JudgeRules, RulesError
-from deetune_otel.recording.model import Message, RecordedExchange, RedisCommand
+from deetune_otel.recording.codecs.redis import Aggregate
+from deetune_otel.recording.model import (
+    Message,
+    RecordedExchange,
+    RedisCommand,
+    RedisReply,
+)
 
 __all__ = [
     "Answer",
@@ -38,6 +44,10 @@ _WORD: Final = re.compile(r"[\w.-]+")
 _UNORDERED: Final = frozenset(
     {"SMEMBERS", "SINTER", "SUNION", "SDIFF", "KEYS", "HKEYS", "HVALS"}
 )
+
+
+# RESP2 answers these with names and values in turn, in no order.
+_PAIRED: Final = frozenset({"HGETALL", "CONFIG"})
 
 
 class Answer(NamedTuple):
@@ -125,6 +135,8 @@ def judge(
     if missing := getattr(message, "missing", ()):
         causes = ", ".join(sorted({one.because for one in missing}))
         return _not_judged(exchange, answer, f"answer incomplete: {causes}")
+    if isinstance(exchange.request, RedisCommand) and operation in _PAIRED:
+        recorded, message = _as_map(recorded), _as_map(message)
     found = messages.compare(recorded, message, mine)
     findings: list[Finding] = []
     for finding in found.findings:
@@ -139,6 +151,15 @@ def judge(
         findings=_bounded(findings),
         ignored=tuple(found.ignored),
     )
+
+
+def _as_map(message: Message) -> Message:
+    if isinstance(message, RedisReply):
+        value = message.value
+        is_array = isinstance(value, Aggregate) and value.kind == "array"
+        if isinstance(value, Aggregate) and is_array and len(value.items) % 2 == 0:
+            return replace(message, value=Aggregate("map", value.items))
+    return message
 
 
 def _is_renamed(finding: Finding, aliases: Mapping[str, str]) -> bool:

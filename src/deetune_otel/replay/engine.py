@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
@@ -32,13 +33,16 @@ class TargetFailing(Exception):  # noqa: N818
 
 
 class _Pace:
-    """No more than so many a second, evenly; after the first one's answer, where somebody must
+    """No more than so many a second, evenly, and growing to that at first; after the first one's answer, where somebody must
     first see who gives it.
     """
 
-    def __init__(self, rate: float, is_ready: Callable[[], bool] | None) -> None:
+    def __init__(
+        self, rate: float, ramp_s: float, is_ready: Callable[[], bool] | None
+    ) -> None:
         self._gap_s = 1 / rate if rate else 0.0
-        self._next_s = 0.0
+        self._ramp_s = ramp_s
+        self._began_s = self._next_s = 0.0
         self._is_ready = is_ready
         self._is_first = True
         self._is_open = asyncio.Event()
@@ -55,9 +59,18 @@ class _Pace:
         if not self._gap_s:
             return
         now_s = time.monotonic()
+        self._began_s = self._began_s or now_s
         due_s = max(self._next_s, now_s)
-        self._next_s = due_s + self._gap_s
+        self._next_s = self._began_s + self._after(due_s - self._began_s)
         await asyncio.sleep(due_s - now_s)
+
+    def _after(self, at_s: float) -> float:
+        """When the next one is due, from the beginning: in a ramp the count grows with the
+        square of the time.
+        """
+        if at_s >= self._ramp_s:
+            return at_s + self._gap_s
+        return math.sqrt(at_s**2 + 2 * self._ramp_s * self._gap_s)
 
     async def answered(self) -> None:
         if self._is_open.is_set() or self._is_ready is None:
@@ -83,7 +96,7 @@ async def replay(
     """
     await _check(target, options)
     results: asyncio.Queue[Sent | None] = asyncio.Queue(_QUEUE)
-    pace = _Pace(options.rate, is_ready)
+    pace = _Pace(options.rate, options.ramp_s, is_ready)
     run = _Run(plan, target, options, results, pace, carrier=carrier)
     running = asyncio.create_task(run.all())
     failures = 0

@@ -52,6 +52,7 @@ class ReplayOptions:
     mode: Mode = Mode.SESSIONS
     speed: float = 1.0  # of Mode.RECORDED: 2 is twice as fast
     rate: float = 0.0  # requests a second at most; 0: no bound
+    ramp_s: float = 0.0  # until the rate is reached, growing evenly from nothing
     loops: int = 1
     connections: int = 16  # at a time, at most
     timeout_s: float = 10.0  # of one request, with connecting
