@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from deetune_otel.recording.model import HttpRequest, HttpResponse
-from deetune_otel.redaction import http
 from deetune_otel.redaction.censor import Censor
+from deetune_otel.redaction.harmless import MAX_REMEMBERED
 from deetune_otel.redaction.http import Heads
 from deetune_otel.redaction.policy import Policy
 from deetune_otel.redaction.tokens import Tokens
@@ -77,6 +77,6 @@ def test_the_other_parts_of_a_head() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     ours = heads()
-    for number in range(http.MAX_REMEMBERED + 2):
+    for number in range(MAX_REMEMBERED + 2):
         ours.headers((("Host", f"h{number}"),), "request")
-    assert len(ours._harmless) <= http.MAX_REMEMBERED
+    assert len(ours._harmless) <= MAX_REMEMBERED

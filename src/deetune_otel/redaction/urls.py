@@ -21,6 +21,8 @@ _SPLIT: Final = re.compile(
     re.DOTALL,
 )
 _SEPARATORS: Final = re.compile(r"([/:|;,])")
+_IN_URL: Final = re.compile(r"([&;])")
+_IN_BODY: Final = re.compile(r"(&)")
 _ID: Final = re.compile(r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Behind a segment that names a secret (/reset-password/…), less makes a credential.
 _LEAST_BEHIND_NAME: Final = 16
@@ -61,17 +63,9 @@ def _authority(text: str, censor: Censor) -> str:
 
 def segments(text: str, censor: Censor) -> str:
     """A path, or a key of Redis: what looks like a credential goes, names and ids stay."""
-    parts = _SEPARATORS.split(text)
-    is_behind_name = False
-    for index in range(0, len(parts), 2):
-        raw = parts[index]
-        if len(raw) < 4:
-            continue
-        part = unquote(raw, errors="surrogateescape")
-        if _is_credential(part, is_behind_name=is_behind_name):
-            parts[index] = censor.value(part, "path")
-        elif part in censor.names or _NAMES_SECRET.fullmatch(part):
-            is_behind_name = True
+    parts = _SEPARATORS.split(text) if len(text) >= _LEAST_BEHIND_NAME else [text]
+    if max(map(len, parts)) >= _LEAST_BEHIND_NAME:  # most are names and numbers
+        _without_credentials(parts, censor)
     changed = "".join(parts)
     # Over all of it: an e-mail address or IBAN may hold what separates segments.
     decoded = unquote(changed, errors="surrogateescape")
@@ -83,22 +77,31 @@ def segments(text: str, censor: Censor) -> str:
     )
 
 
+def _without_credentials(parts: list[str], censor: Censor) -> None:
+    """Changes them; every second one is a separator."""
+    is_behind_name = False
+    for index in range(0, len(parts), 2):
+        raw = parts[index]
+        if len(raw) < 4:
+            continue
+        part = unquote(raw, errors="surrogateescape")
+        if _is_credential(part, is_behind_name=is_behind_name):
+            parts[index] = censor.value(part, "path")
+        elif part in censor.names or _NAMES_SECRET.fullmatch(part):
+            is_behind_name = True
+
+
 def _is_credential(part: str, *, is_behind_name: bool) -> bool:
-    if TOKEN.fullmatch(part):
+    if len(part) < _LEAST_BEHIND_NAME or TOKEN.fullmatch(part):
         return False
     if looks_random(part):
         return True
-    return (
-        is_behind_name
-        and len(part) >= _LEAST_BEHIND_NAME
-        and any(c.isdigit() for c in part)
-        and not _ID.fullmatch(part)
-    )
+    return is_behind_name and any(c.isdigit() for c in part) and not _ID.fullmatch(part)
 
 
 def form(text: str, censor: Censor, *, is_url: bool = False) -> str:
     """`a=1&b=2`, of a URL or a body; a fragment or text without any = is one value."""
-    parts = re.split("([&;])" if is_url else "(&)", text)
+    parts = (_IN_URL if is_url else _IN_BODY).split(text)
     for index in range(0, len(parts), 2):
         parts[index] = _field(parts[index], censor, is_url=is_url)
     return "".join(parts)
