@@ -46,6 +46,8 @@ TESTED_WITH: Final = {
     "export/otlp_grpc.py": "export/test_otlp.py",
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",
+    "replay/given.py": "replay/test_carry.py",
+    "replay/used.py": "replay/test_carry.py",
     "kernel/libbpf.py": "kernel/test_features.py",
     "topology/drawing.py": "topology/test_graph.py",
     "topology/drawn.py": "topology/test_graph.py",

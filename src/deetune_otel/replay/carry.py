@@ -9,60 +9,32 @@ the values were, so they are found as any others.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from deetune_otel.recording.model import (
-    Headers,
     HttpRequest,
     HttpResponse,
     Message,
     RecordedExchange,
 )
+from deetune_otel.replay.given import SECRET_NAME, Place, given, plain, set_cookies
+from deetune_otel.replay.used import SHORTEST, Replacing, Seeing, cookies_of
 
 __all__ = ["Carrier", "Links", "learn"]
 
-# Of one message: a list of a thousand objects is data, not what the next request needs.
-MOST_VALUES: Final = 1_000
-MOST_BODY: Final = 1 << 20
-# Of a recording: about a hundred bytes each.
-MOST_KNOWN: Final = 1_000_000
-SHORTEST: Final = 6  # characters; shorter ones are words and small numbers
+MOST_KNOWN: Final = 1_000_000  # values of a recording: about a hundred bytes each
+# Of one value: where the newest is silent, an older one may know.
+MOST_ORIGINS: Final = 4
 _ID_NAME: Final = re.compile(
-    r"(?:.*[_-])?(?:id|key|token|uuid|number|no)|.*(?:Id|ID|Key|Token)"
+    r"(?:.*[_-])?(?:id|key|token|uuid|number|no)s?|.*(?:Id|ID|Key|Token|Uuid|Number)s?"
 )
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ].*)?|\d\d?:\d\d.*|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*, \d.*"
+)
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-# Of an answer: they say nothing that a request gives back.
-_PLAIN_HEADERS: Final = frozenset(
-    [
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "date",
-        "server",
-        "vary",
-        "cache-control",
-        "expires",
-        "last-modified",
-        "accept-ranges",
-        "set-cookie",
-        "location",
-    ]
-)
-_FIELD: Final = re.compile(r"<(?:input|meta)\b[^>]{0,2000}>", re.IGNORECASE)
-_ATTRIBUTE: Final = re.compile(
-    r"""\b(name|value|content)\s*=\s*["']([^"'<>]*)["']""", re.IGNORECASE
-)
-
-Place = tuple[str | int, ...]
 
 
 class _Origin(NamedTuple):
@@ -74,28 +46,28 @@ class _Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`uses`: by exchange, the recorded values in its request and where each came from."""
+    """`uses`: by exchange, the recorded values in its request and where each came from, the
+    newest first. `sources`: by exchange, what its answer gave for later ones.
+    """
 
-    uses: Mapping[str, Mapping[str, _Origin]] = field(default_factory=dict)
-    sources: frozenset[str] = frozenset()  # exchanges of which answers are looked at
+    uses: Mapping[str, Mapping[str, tuple[_Origin, ...]]] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[Place, str]] = field(default_factory=dict)
 
 
 def learn(exchanges: Iterable[RecordedExchange]) -> Links:
     """In any order; an answer can only be used after its end."""
-    events: list[tuple[int, RecordedExchange, HttpRequest | HttpResponse]] = []
+    events: list[tuple[int, bool, RecordedExchange]] = []
     for one in exchanges:
         if isinstance(one.request, HttpRequest):
-            events.append((one.request_start_ns, one, one.request))
-            if isinstance(one.response, HttpResponse):
-                events.append((one.response_end_ns, one, one.response))
-    events.sort(key=lambda event: event[0])
+            events.append((one.request_start_ns, True, one))
+            if isinstance(one.response, HttpResponse) and one.response_end_ns:
+                events.append((one.response_end_ns, False, one))
+    # At the same time answers come first: who asked then may have read them.
+    events.sort(key=lambda event: event[:2])
     learning = _Learning()
-    for _, one, message in events:
-        if isinstance(message, HttpRequest):
-            learning.asked(one, message)
-        else:
-            learning.answered(one, message)
-    return learning.links()
+    for _, is_request, one in events:
+        (learning.asked if is_request else learning.answered)(one)
+    return Links(learning.uses, learning.sources)
 
 
 class _Learning:
@@ -103,30 +75,31 @@ class _Learning:
 
     def __init__(self) -> None:
         self._own: set[str] = set()  # values that a request brought itself
-        self._given: dict[str, _Origin] = {}
-        self._uses: dict[str, dict[str, _Origin]] = {}
+        self._given: dict[str, tuple[_Origin, ...]] = {}
+        self.uses: dict[str, dict[str, tuple[_Origin, ...]]] = {}
+        self.sources: dict[str, dict[Place, str]] = {}
 
-    def asked(self, exchange: RecordedExchange, request: HttpRequest) -> None:
-        for value in set(_asked(request)):
-            if origin := self._given.get(value):
-                self._uses.setdefault(exchange.id, {})[value] = origin
+    def asked(self, exchange: RecordedExchange) -> None:
+        seen = Seeing()
+        seen.request(exchange.request)
+        for value in seen.values:
+            if origins := self._given.get(value):
+                self.uses.setdefault(exchange.id, {})[value] = origins
+                for source, place in origins:
+                    self.sources.setdefault(source, {})[place] = value
             elif len(self._own) < MOST_KNOWN:
                 self._own.add(value)
 
-    def answered(self, exchange: RecordedExchange, response: HttpResponse) -> None:
+    def answered(self, exchange: RecordedExchange) -> None:
         request = exchange.request
         is_write = isinstance(request, HttpRequest) and request.method not in _READS
-        for place, value in _given(response).items():
-            if (
-                value not in self._own
-                and len(self._given) < MOST_KNOWN
-                and _is_distinctive(value, place, is_write=is_write)
-            ):
-                self._given[value] = _Origin(exchange.id, place)
-
-    def links(self) -> Links:
-        origins = (one for used in self._uses.values() for one in used.values())
-        return Links(self._uses, frozenset(one.exchange_id for one in origins))
+        for place, raw in given(exchange.response).items():
+            value = plain(place, raw)
+            if value in self._own or len(self._given) >= MOST_KNOWN:
+                continue
+            if _is_distinctive(value, place, is_write=is_write):
+                older = self._given.get(value, ())[: MOST_ORIGINS - 1]
+                self._given[value] = (_Origin(exchange.id, place), *older)
 
 
 class Carrier:
@@ -136,7 +109,9 @@ class Carrier:
 
     def __init__(self, links: Links) -> None:
         self._links = links
-        self._answers: dict[str, dict[Place, str]] = {}
+        self._answers: dict[str, dict[Place, str]] = {}  # only at places of `sources`
+        # By connection, name and recorded value: what the test instance set instead.
+        self._jar: dict[tuple[str, str, str], str] = {}
         self.carried = 0
         self.missing = 0
         self.aliases: dict[str, str] = {}
@@ -144,230 +119,70 @@ class Carrier:
     def request(self, exchange: RecordedExchange, request: HttpRequest) -> HttpRequest:
         """With the test instance's values; the same one when there are none."""
         new: dict[str, str] = {}
-        for value, origin in self._links.uses.get(exchange.id, {}).items():
-            answer = self._answers.get(origin.exchange_id, {})
-            live = answer.get(origin.place)
-            if live is None:
+        cookies = self._set_since(exchange)
+        for value, origins in self._links.uses.get(exchange.id, {}).items():
+            found = next(filter(None, map(self._live, origins)), None)
+            if found is None:
                 self.missing += 1
-            elif live != value and value not in answer.values():
+                continue
+            place, raw = found
+            live = plain(place, raw)
+            if place[0] == "cookie" and live != value:
+                cookies |= {(str(place[1]), value): raw}
+            if live and live != value:
                 new[value] = live
-        if not new:
+        if not new and not cookies:
             return request
         self.aliases |= new
-        changed = _Replacing(new)
-        result = changed.request(request)
-        self.carried += changed.count
-        return result
+        changing = Replacing(new, cookies)
+        changed = changing.request(request)
+        self.carried += changing.count
+        return changed if changing.count else request
 
     def answered(self, exchange: RecordedExchange, answer: Message | None) -> None:
-        if exchange.id in self._links.sources and isinstance(answer, HttpResponse):
-            self._answers[exchange.id] = _given(answer)
+        self._answers.pop(exchange.id, None)
+        wanted = self._links.sources.get(exchange.id, {})
+        if not isinstance(answer, HttpResponse):
+            return
+        found = given(answer) if wanted else dict(set_cookies(answer))
+        there = set(found.values())
+        # What is at another place now only moved.
+        self._answers[exchange.id] = {
+            place: value if value in there else found[place]
+            for place, value in wanted.items()
+            if place in found
+        }
+        for (name, old), _ in cookies_of(exchange.request):
+            if (live := found.get(("cookie", name))) is not None:
+                self._jar[exchange.connection.id, name, old] = live
+
+    def _live(self, origin: _Origin) -> tuple[Place, str] | None:
+        live = self._answers.get(origin.exchange_id, {}).get(origin.place)
+        return None if live is None else (origin.place, live)
+
+    def _set_since(self, exchange: RecordedExchange) -> dict[tuple[str, str], str]:
+        session = exchange.connection.id
+        found: dict[tuple[str, str], str] = {}
+        for (name, old), raw in cookies_of(exchange.request):
+            live = self._jar.get((session, name, old))
+            if live is not None and live != raw:
+                found[name, old] = live
+        return found
 
 
 def _is_distinctive(value: str, place: Place, *, is_write: bool) -> bool:
     """Whether finding it again means that it is the same thing."""
-    name = place[-1] if isinstance(place[-1], str) else ""
+    name = next((one for one in reversed(place) if isinstance(one, str)), "")
     if _TIME.fullmatch(value):
         return False
-    if place[0] in ("cookie", "form"):
-        return bool(value)
-    if value.isdigit() and len(value) < SHORTEST:
+    if value.isdecimal():
+        is_id = place[0] != "json" or bool(_ID_NAME.fullmatch(name))
         # What was just made has a new number, and its next use is no chance.
-        return is_write and (place[0] == "location" or bool(_ID_NAME.fullmatch(name)))
-    return len(value) >= SHORTEST and any(c.isdigit() or not c.isalpha() for c in value)
-
-
-# What an answer gives
-
-
-def _given(response: HttpResponse) -> dict[Place, str]:
-    found: dict[Place, str] = {}
-    for name, value in response.headers:
-        key = name.lower()
-        if key == "set-cookie":
-            cookie, _, text = value.partition(";")[0].partition("=")
-            found["cookie", cookie.strip()] = text.strip()
-        elif key == "location":
-            segments = value.partition("?")[0].split("/")
-            found |= {
-                ("location", len(segments) - at): unquote(one)
-                for at, one in enumerate(segments)
-            }
-        elif key not in _PLAIN_HEADERS:
-            found["header", key] = value
-    kind = _header(response.headers, "content-type")
-    if _is_plain(response) and "json" in kind:
-        found |= dict(_scalars(_parsed(response.body)))
-    elif _is_plain(response) and "html" in kind:
-        found |= _fields(response.body.decode("utf-8", "replace"))
-    return found
-
-
-def _fields(page: str) -> dict[Place, str]:
-    found: dict[Place, str] = {}
-    for tag in _FIELD.findall(page)[:MOST_VALUES]:
-        attributes = {name.lower(): value for name, value in _ATTRIBUTE.findall(tag)}
-        value = attributes.get("value", attributes.get("content", ""))
-        if attributes.get("name") and value:
-            found["form", attributes["name"]] = value
-    return found
-
-
-def _scalars(document: Any) -> Iterator[tuple[Place, str]]:
-    """Texts and whole numbers with their places; never recurses."""
-    left: list[tuple[Place, Any]] = [(("json",), document)]
-    count = 0
-    while left and count < MOST_VALUES:
-        place, value = left.pop()
-        match value:
-            case dict():
-                left += [((*place, key), one) for key, one in value.items()]
-            case list():
-                left += [((*place, at), one) for at, one in enumerate(value)]
-            case str() | int() if not isinstance(value, bool):
-                count += 1
-                yield place, value if isinstance(value, str) else _number(value)
-
-
-def _number(value: int) -> str:
-    return str(value) if value.bit_length() < 128 else ""
-
-
-# What a request has
-
-
-def _asked(request: HttpRequest) -> Iterator[str]:
-    """Every value that `_Replacing` would replace."""
-    seen = _Seeing()
-    seen.request(request)
-    yield from seen.values
-
-
-class _Walk:
-    """Goes through the values of a request; `value` says what each becomes."""
-
-    def value(self, text: str) -> str:
-        raise NotImplementedError
-
-    def request(self, request: HttpRequest) -> HttpRequest:
-        path, mark, query = request.target.partition("?")
-        target = "/".join(self._segment(one) for one in path.split("/"))
-        if query:
-            target += f"?{self._form(query)}"
-        elif mark:
-            target += mark
-        headers: Headers = tuple(
-            (name, self._header(name.lower(), value)) for name, value in request.headers
-        )
-        body = self._body(request)
-        if body != request.body and not request.is_chunked:
-            headers = tuple(
-                (name, str(len(body)) if name.lower() == "content-length" else value)
-                for name, value in headers
-            )
-        return replace(request, target=target, headers=headers, body=body)
-
-    def _segment(self, segment: str) -> str:
-        plain = unquote(segment)
-        changed = self.value(plain)
-        return segment if changed == plain else quote(changed, safe="")
-
-    def _form(self, text: str) -> str:
-        pairs = parse_qsl(text, keep_blank_values=True)[:MOST_VALUES]
-        changed = [(name, self.value(value)) for name, value in pairs]
-        return text if changed == pairs else urlencode(changed)
-
-    def _header(self, name: str, value: str) -> str:
-        if name in ("host", "content-length", "content-type", "user-agent"):
-            return value
-        if name == "cookie":
-            return ";".join(map(self._cookie, value.split(";")))
-        scheme, space, rest = value.partition(" ")
-        if name == "authorization" and rest:
-            return f"{scheme}{space}{self.value(rest)}"
-        return self.value(value)
-
-    def _cookie(self, cookie: str) -> str:
-        name, equals, value = cookie.partition("=")
-        return f"{name}{equals}{self.value(value)}"
-
-    def _body(self, request: HttpRequest) -> bytes:
-        kind = _header(request.headers, "content-type")
-        if not _is_plain(request) or not request.body:
-            return request.body
-        if "x-www-form-urlencoded" in kind:
-            text = request.body.decode("latin-1")
-            return self._form(text).encode("latin-1", "replace")
-        if "json" not in kind:
-            return request.body
-        document = _parsed(request.body)
-        if not self._replaced(document):
-            return request.body
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-    def _replaced(self, document: Any) -> bool:
-        """In place; whether anything was."""
-        left, is_changed, count = [document], False, 0
-        while left and count < MOST_VALUES:
-            box = left.pop()
-            items: Iterable[tuple[Any, Any]] = ()
-            if isinstance(box, dict):
-                items = list(box.items())
-            elif isinstance(box, list):
-                items = list(enumerate(box))
-            for key, one in items:
-                count += 1
-                if isinstance(one, dict | list):
-                    left.append(one)
-                elif isinstance(one, str | int) and not isinstance(one, bool):
-                    text = one if isinstance(one, str) else _number(one)
-                    changed = self.value(text)
-                    if changed != text:
-                        is_number = isinstance(one, int) and changed.isdecimal()
-                        box[key] = int(changed) if is_number else changed
-                        is_changed = True
-        return is_changed
-
-
-class _Seeing(_Walk):
-    def __init__(self) -> None:
-        self.values: list[str] = []
-
-    def value(self, text: str) -> str:
-        if text:
-            self.values.append(text)
-        return text
-
-
-class _Replacing(_Walk):
-    def __init__(self, new: Mapping[str, str]) -> None:
-        self._new = new
-        self.count = 0
-
-    def value(self, text: str) -> str:
-        changed = self._new.get(text)
-        if changed is None:
-            return text
-        self.count += 1
-        return changed
-
-
-def _header(headers: Headers, name: str) -> str:
-    return next((v.lower() for k, v in headers if k.lower() == name), "")
-
-
-def _is_plain(message: HttpRequest | HttpResponse) -> bool:
-    """Whether its body can be looked into."""
-    coding = _header(message.headers, "content-encoding")
-    return (
-        coding in ("", "identity")
-        and not message.missing
-        and len(message.body) <= MOST_BODY
+        is_new = is_write and place[0] in ("json", "location")
+        return is_id and (is_new or int(value) >= 1_000)
+    if len(value) < SHORTEST:
+        return False
+    is_named = place[0] == "cookie" or bool(
+        SECRET_NAME.search(name) or _ID_NAME.fullmatch(name)
     )
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    return is_named or any(c.isdigit() for c in value)  # `in_progress` is a word
