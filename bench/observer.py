@@ -90,12 +90,14 @@ def observing(folder: Path, protocol: str) -> Iterator[Observer]:
 @contextmanager
 def recording(folder: Path, words: list[str]) -> Iterator[None]:
     """`deetune record` with its defaults: redacted, into a file that is thrown away."""
+    log = folder / "recorder.log"
+    log.unlink(missing_ok=True)  # what an earlier one said is not this one's word
     recorder = Child(
         [
             *(sys.executable, "-m", "deetune_otel", "record", *words),
             *("--for", "10m", "--force", "-o", str(folder / "bench.pcapng")),
         ],
-        log=folder / "recorder.log",
+        log=log,
     )
     try:
         recorder.wait_ready(

@@ -215,3 +215,39 @@ def test_secrets_of_the_answers_are_in_no_report(file: Path, tmp_path: Path) -> 
     for one in files:
         assert "$.password" in one.read_text()
         assert "hunter2" not in one.read_text()
+
+
+def test_an_id_that_the_instance_made_is_carried_into_later_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def made(number: int) -> bytes:
+        return b'{"id": %d, "state": "new"}' % number
+
+    def exchange(at: int, request: HttpRequest, body: bytes) -> RecordedExchange:
+        length = ("Content-Length", str(len(body)))
+        headers = (("Content-Type", "application/json"), length)
+        response = HttpResponse(status=200, reason="OK", headers=headers, body=body)
+        return replace(numbered(at), request=request, response=response)
+
+    file = written(
+        tmp_path / "a.pcapng",
+        [
+            exchange(0, HttpRequest(method="POST", target="/orders"), made(1017)),
+            exchange(1, HttpRequest(method="GET", target="/orders/1017"), made(1017)),
+        ],
+    )
+
+    def answer(head: bytes) -> bytes:
+        is_known = head.startswith((b"POST /orders ", b"GET /orders/2098 "))
+        body = made(2098) if is_known else b'{"error": "no such order"}'
+        return (
+            b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (b"200 OK" if is_known else b"404 Not Found", len(body), body)
+        )
+
+    words = ["replay", str(file), "--allow-writes", "--target"]
+    with answering(answer) as (target, _):
+        assert main([*words, str(target)]) == 0, capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "1 values carried over from answers, 0 not given" in said
+        assert main([*words, str(target), "--no-carry"]) == 1
