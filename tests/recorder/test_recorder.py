@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from tests.process import wait_until
-from tests.programs import Client, Nginx, Redis, wrk
+from tests.programs import Client, Nginx, Redis, program, wrk
 
 from deetune_otel.config.schema import AgentSettings, Config, SpanSettings, WebSettings
 from deetune_otel.pipeline import Agent
@@ -142,6 +142,29 @@ def test_every_exchange_of_a_load_is_captured(agent: Agent, tmp_path: Path) -> N
         manifest.seen
     )
     assert len({one.id for one in running.sink.exchanges}) == manifest.captured
+
+
+def test_a_bound_holds_under_a_load_without_end(agent: Agent, tmp_path: Path) -> None:
+    with Nginx.start(tmp_path) as nginx:
+        load = subprocess.Popen(
+            [
+                *(str(program("wrk", "wrk")), "-t1", "-c16", "-d30s"),
+                nginx.url,
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            bounds = Bounds(seconds=2.0, per_second=1_000_000)
+            with recording(
+                agent, selection=Selection(ports=(nginx.port,)), bounds=bounds
+            ) as running:
+                manifest = running.join()
+                assert load.poll() is None, "the load ended before the recording"
+        finally:
+            load.kill()
+            load.wait()
+    assert manifest.ended_because == Ended.TIME
+    assert manifest.captured > 1000
 
 
 def test_what_was_recorded_says_who_and_what(agent: Agent, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ __all__ = ["Bounds", "Ended", "Plan", "Progress", "Recorder", "is_replay"]
 REPLAY_HEADER: Final = "deetune-replay"
 # Between two readings of the kernel's counts; new processes are decided about as often.
 READING_S: Final = 1.0
+# Bounds, signals and the live line wait no longer than that, however much comes.
+LONGEST_STEP_S: Final = 0.1
+DISORDER_NS: Final = 50_000_000
 # A kill costs at most what came in this time.
 FLUSH_S: Final = 1.0
 # Between two looks at the disk.
@@ -110,6 +113,11 @@ class Progress(NamedTuple):
     lost_pieces: int
 
 
+class _Reading(NamedTuple):
+    at_ns: int
+    counts: RecordingCounts
+
+
 class Recorder:
     """One recording. `step` and `finish` belong to one thread."""
 
@@ -158,7 +166,10 @@ class Recorder:
         self._began_unix_ns = time.time_ns()
         self._read_at_s = self._flushed_at_s = self._looked_at_s = self._began_s
         self._ended = ""
-        self._last_counts: RecordingCounts | None = None
+        self._reading: _Reading | None = (
+            None  # pieces of its time are still in the ring
+        )
+        self._fed_until_ns = 0  # of the kernel's clock
         self._decide()
 
     @property
@@ -179,14 +190,14 @@ class Recorder:
     def step(self) -> str:
         """Takes what is there; why the recording has ended, "" while it goes on."""
         now_s = time.monotonic()
-        counts = None
-        if now_s - self._read_at_s >= READING_S:
+        if self._reading is None and now_s - self._read_at_s >= READING_S:
             self._read_at_s = now_s
             self._decide()
-            counts = self._kernel.read_counts()  # before the pieces that belong to it
-        self._drain()
-        if counts is not None:
-            self._count(counts)
+            self._reading = self._read()
+        self._drain(until_s=now_s + LONGEST_STEP_S)
+        if self._reading is not None and self._fed_until_ns > self._reading.at_ns:
+            self._count(self._reading.counts)
+            self._reading = None
         self._pass_on(self._families.due(time.monotonic_ns()))
         if not self._ended:
             self._mind_bounds(now_s)
@@ -198,9 +209,11 @@ class Recorder:
             self._ended = because
         self._kernel.stop()
         try:
-            counts = self._kernel.read_counts()
-            self._drain()
-            self._count(counts)
+            earlier, last = self._reading, self._read()
+            self._drain(until_s=float("inf"))
+            if earlier is not None:
+                self._count(earlier.counts)
+            self._count(last.counts)
             self._conversations.end()
             self._pass_on(self._families.due(time.monotonic_ns(), is_end=True))
         finally:
@@ -224,19 +237,31 @@ class Recorder:
             known = self._chosen.get(owner_id)
         return known is not None and known[1]
 
-    def _drain(self) -> None:
+    def _drain(self, *, until_s: float) -> None:
+        """Feeds what is there; under a load without end, what comes until then."""
         while pieces := self._kernel.poll():
             for piece in pieces:
                 if self._is_chosen(piece.owner_id):
                     self._take(self._conversations.feed(piece))
+            if time.monotonic() >= until_s:
+                # Pieces of another CPU may be behind this one, by less than that.
+                self._fed_until_ns = pieces[-1].piece.at_ns - DISORDER_NS
+                return
+        self._fed_until_ns = time.monotonic_ns()
+
+    def _read(self) -> _Reading:
+        """To be counted when all pieces that came before it are fed."""
+        at_ns = time.monotonic_ns()
+        counts = self._kernel.read_counts()
+        if counts.ring_full.exchanges > self._ring_full:
+            self._families.doubt(at_ns)
+        self._ring_full = counts.ring_full.exchanges
+        return _Reading(at_ns, counts)
 
     def _count(self, counts: RecordingCounts) -> None:
         self._open_before = counts.open_before
         self._missed = counts.missed
         self._uncounted = counts.overflow
-        if counts.ring_full.exchanges > self._ring_full:
-            self._families.doubt(time.monotonic_ns())
-        self._ring_full = counts.ring_full.exchanges
         self._take(
             self._conversations.count(counts.connections, is_chosen=self._is_chosen)
         )
