@@ -49,7 +49,7 @@ def carried(
     first: HttpRequest | None = None,
 ) -> HttpRequest:
     """The second request as it is sent, after the first one was answered."""
-    before = exchange(1, first or asking("/new", method="POST"), recorded)
+    before = exchange(1, first or asking("/orders", method="POST"), recorded)
     after = exchange(2, second, answer())
     carrier = Carrier(learn([after, before]))
     carrier.answered(before, live)
@@ -182,13 +182,13 @@ def test_what_a_request_brought_itself_is_its_own() -> None:
 
 
 def test_an_answer_that_came_later_gave_nothing() -> None:
-    late = exchange(5, asking("/new", method="POST"), answer({"id": "abcdef-1"}))
+    late = exchange(5, asking("/orders", method="POST"), answer({"id": "abcdef-1"}))
     early = exchange(2, asking("/orders/abcdef-1"), answer())
     assert learn([late, early]).uses == {}
 
 
 def test_what_the_instance_did_not_give_is_counted() -> None:
-    before = exchange(1, asking("/new", method="POST"), answer({"id": 17}))
+    before = exchange(1, asking("/orders", method="POST"), answer({"id": 17}))
     after = exchange(2, asking("/orders/17"), answer())
     carrier = Carrier(learn([before, after]))
     assert carrier.request(after, asking("/orders/17")) == asking("/orders/17")
@@ -410,3 +410,14 @@ def test_a_deep_and_wide_answer_has_short_places() -> None:
     before = exchange(1, asking("/"), HttpResponse(status=200, headers=JSON, body=body))
     after = exchange(2, asking("/abcdef-1"), answer())
     assert learn([before, after]).uses == {}
+
+
+def test_a_small_number_is_only_what_it_is_called() -> None:
+    """Order 17 is not product 17, nor page 17."""
+    for second in (
+        asking("/products/17"),
+        asking("/orders?page=17"),
+        asking("/o", method="POST", headers=JSON, body=b'{"product":17,"quantity":1}'),
+        asking("/", headers=(("X-Retries", "17"),)),
+    ):
+        assert carried(answer({"id": 17}), answer({"id": 98}), second) is second

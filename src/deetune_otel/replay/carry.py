@@ -21,7 +21,15 @@ from deetune_otel.recording.model import (
     RecordedExchange,
 )
 from deetune_otel.replay.given import SECRET_NAME, Place, given, plain, set_cookies
-from deetune_otel.replay.used import SHORTEST, Replacing, Seeing, cookies_of
+from deetune_otel.replay.used import (
+    SHORTEST,
+    Replacing,
+    Seeing,
+    collection,
+    cookies_of,
+    key_of,
+    noun,
+)
 
 __all__ = ["Carrier", "Links", "learn"]
 
@@ -86,18 +94,20 @@ class _Learning:
             if origins := self._given.get(value):
                 self.uses.setdefault(exchange.id, {})[value] = origins
                 for source, place in origins:
-                    self.sources.setdefault(source, {})[place] = value
+                    self.sources.setdefault(source, {})[place] = _text(value)
             elif len(self._own) < MOST_KNOWN:
                 self._own.add(value)
 
     def answered(self, exchange: RecordedExchange) -> None:
         request = exchange.request
         is_write = isinstance(request, HttpRequest) and request.method not in _READS
-        for place, raw in given(exchange.response).items():
-            value = plain(place, raw)
+        found = given(exchange.response)
+        for place, raw in found.items():
+            text = plain(place, raw)
+            value = key_of(text, _about(request, found, place))
             if value in self._own or len(self._given) >= MOST_KNOWN:
                 continue
-            if _is_distinctive(value, place, is_write=is_write):
+            if _is_distinctive(text, place, is_write=is_write):
                 older = self._given.get(value, ())[: MOST_ORIGINS - 1]
                 self._given[value] = (_Origin(exchange.id, place), *older)
 
@@ -126,14 +136,14 @@ class Carrier:
                 self.missing += 1
                 continue
             place, raw = found
-            live = plain(place, raw)
-            if place[0] == "cookie" and live != value:
-                cookies |= {(str(place[1]), value): raw}
-            if live and live != value:
+            live, text = plain(place, raw), _text(value)
+            if place[0] == "cookie" and live != text:
+                cookies |= {(str(place[1]), text): raw}
+            if live and live != text:
                 new[value] = live
         if not new and not cookies:
             return request
-        self.aliases |= new
+        self.aliases |= {_text(value): live for value, live in new.items()}
         changing = Replacing(new, cookies)
         changed = changing.request(request)
         self.carried += changing.count
@@ -168,6 +178,23 @@ class Carrier:
             if live is not None and live != raw:
                 found[name, old] = live
         return found
+
+
+def _text(value: str) -> str:
+    """Of what `key_of` gave."""
+    return value.rpartition("\0")[2]
+
+
+def _about(request: Message, found: Mapping[Place, str], place: Place) -> str:
+    """What a small number is of: `id` in the answer to /orders is an order's."""
+    if place[0] == "location" and isinstance(place[1], int):
+        return noun(found.get(("location", place[1] + 1), ""))
+    names = (noun(one) for one in reversed(place[1:]) if isinstance(one, str))
+    if named := next(filter(None, names), ""):
+        return named
+    if not isinstance(request, HttpRequest):
+        return ""
+    return collection(request.target.partition("?")[0])
 
 
 def _is_distinctive(value: str, place: Place, *, is_write: bool) -> bool:

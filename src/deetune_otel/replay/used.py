@@ -21,12 +21,21 @@ from deetune_otel.replay.given import (
     text_of,
 )
 
-__all__ = ["SHORTEST", "Replacing", "Seeing", "cookies_of"]
+__all__ = [
+    "SHORTEST",
+    "Replacing",
+    "Seeing",
+    "collection",
+    "cookies_of",
+    "is_small",
+    "key_of",
+    "noun",
+]
 
 SHORTEST: Final = 6  # characters; shorter ones are words and small numbers
-# `page=1` is no order, even where order 1 was just made.
-_COUNT: Final = re.compile(
-    r"(?i:.*(?:page|limit|size|offset|count|quantity|amount|version|qty)|n|v)"
+_NOUN: Final = re.compile(r"(?:x-)?(.*?)[_-]?(?:id|no|number|key)?", re.IGNORECASE)
+_ENVELOPES: Final = frozenset(
+    ["data", "result", "item", "object", "payload", "attributes", "response"]
 )
 _COOKIE_SAFE: Final = "!#$&'()*+-./:<=>?@[]^_`{|}~"  # RFC 6265, 4.1.1, without %
 _PLAIN_REQUEST: Final = frozenset(
@@ -34,10 +43,35 @@ _PLAIN_REQUEST: Final = frozenset(
 )
 
 
+def is_small(text: str) -> bool:
+    return text.isdecimal() and len(text) < SHORTEST
+
+
+def noun(name: str) -> str:
+    """What a field or a collection is about: `orders`, `order_id`, `orderId`: order."""
+    found = _NOUN.fullmatch(name)
+    word = (found[1] if found else name).lower()
+    return "" if word in _ENVELOPES else word.removesuffix("s")
+
+
+def collection(path: str) -> str:
+    """/orders/17/lines: line."""
+    names = (one for one in reversed(path.split("/")) if one and not one.isdecimal())
+    return noun(next(names, ""))
+
+
+def key_of(text: str, what: str = "") -> str:
+    """Under which a value is known; `what` tells small numbers apart."""
+    return f"{what}\0{text}" if is_small(text) else text
+
+
 class _Walk:
     """Goes through the values of a request; `value` says what each becomes."""
 
-    def value(self, text: str) -> str:
+    _about = ""  # what the request is about: `id` in it is one of these
+
+    def value(self, text: str, what: str = "") -> str:
+        """`what`: of a small number."""
         raise NotImplementedError
 
     def cookie(self, name: str, raw: str) -> str | None:  # noqa: ARG002
@@ -48,9 +82,8 @@ class _Walk:
     def request(self, request: Message) -> HttpRequest:
         assert isinstance(request, HttpRequest)  # noqa: S101 -- who calls has looked
         path, mark, query = request.target.partition("?")
-        target = (
-            "/".join(map(self._segment, path.split("/"))) + mark + self._form(query)
-        )
+        self._about = collection(path)
+        target = self._path(path) + mark + self._form(query)
         lines = ((k, self._header(k.lower(), v)) for k, v in request.headers)
         headers: Headers = tuple((k, v) for k, v in lines if v is not None)
         body = self._body(request)
@@ -62,13 +95,17 @@ class _Walk:
         return replace(request, target=target, headers=headers, body=body)
 
     def _named(self, name: str, text: str) -> str:
-        is_count = text.isdecimal() and len(text) < SHORTEST and _COUNT.fullmatch(name)
-        return text if is_count else self.value(text)
+        """A small number is only what it is called: order 17 is not product 17."""
+        return self.value(text, noun(name) or self._about)
 
-    def _segment(self, segment: str) -> str:
-        plain = unquote(segment)
-        changed = self.value(plain)
-        return segment if changed == plain else quote(changed, safe="")
+    def _path(self, path: str) -> str:
+        before, segments = "", []
+        for segment in path.split("/"):
+            plain = unquote(segment)
+            changed = self._named(before, plain)
+            segments.append(segment if changed == plain else quote(changed, safe=""))
+            before = plain
+        return "/".join(segments)
 
     def _form(self, text: str) -> str:
         """Only what is replaced is written anew."""
@@ -95,10 +132,10 @@ class _Walk:
         scheme, space, rest = value.partition(" ")
         if name in ("authorization", "proxy-authorization") and rest:
             return scheme + space + self._written(rest)
-        return self._written(value)
+        return self._written(value, noun(name))
 
-    def _written(self, text: str) -> str:
-        changed = self.value(text)
+    def _written(self, text: str, what: str = "") -> str:
+        changed = self.value(text, what)
         return text if changed == text else changed.encode().decode("latin-1")
 
     def _body(self, request: HttpRequest) -> bytes:
@@ -133,9 +170,9 @@ class Seeing(_Walk):
     def __init__(self) -> None:
         self.values: set[str] = set()
 
-    def value(self, text: str) -> str:
+    def value(self, text: str, what: str = "") -> str:
         if text and len(text) <= LONGEST:
-            self.values.add(text)
+            self.values.add(key_of(text, what))
         return text
 
 
@@ -147,8 +184,8 @@ class Replacing(_Walk):
         self._cookies = cookies  # by name and recorded value, as they are to be sent
         self.count = 0
 
-    def value(self, text: str) -> str:
-        changed = self._new.get(text, text)
+    def value(self, text: str, what: str = "") -> str:
+        changed = self._new.get(key_of(text, what), text)
         self.count += changed != text
         return changed
 
