@@ -145,19 +145,14 @@ class Replaying:
             yield watch
 
     def _judged(self, sent: list[Sent]) -> list[Verdict]:
-        aliases = self._carrier.aliases
         verdicts = [
-            judge(one.exchange, one.answer, self._rules, self._learned).with_aliases(
-                aliases
-            )
-            for one in sent
+            judge(one.exchange, one.answer, self._rules, self._learned) for one in sent
         ]
-        if self._watch is None:
-            return verdicts
-        calls = self._downstream.compare(sent, self._watch, self._rules)
-        return [
-            one.with_calls(found) for one, found in zip(verdicts, calls, strict=True)
-        ]
+        if self._watch is not None:
+            calls = self._downstream.compare(sent, self._watch, self._rules)
+            both = zip(verdicts, calls, strict=True)
+            verdicts = [one.with_calls(found) for one, found in both]
+        return [one.with_aliases(self._carrier.aliases) for one in verdicts]
 
     def _sent(self, watch: Watch | None) -> list[Sent]:
         found: list[Sent] = []
