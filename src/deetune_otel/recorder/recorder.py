@@ -33,6 +33,8 @@ REPLAY_HEADER: Final = "deetune-replay"
 READING_S: Final = 1.0
 # Bounds, signals and the live line wait no longer than that, however much comes.
 LONGEST_STEP_S: Final = 0.1
+# What a full ring still holds at the end; what is not read by then is counted as lost.
+LAST_STEP_S: Final = 10.0
 DISORDER_NS: Final = 50_000_000
 # A kill costs at most what came in this time.
 FLUSH_S: Final = 1.0
@@ -210,7 +212,7 @@ class Recorder:
         self._kernel.stop()
         try:
             earlier, last = self._reading, self._read()
-            self._drain(until_s=float("inf"))
+            self._drain(until_s=time.monotonic() + LAST_STEP_S)
             if earlier is not None:
                 self._count(earlier.counts)
             self._count(last.counts)
