@@ -62,11 +62,11 @@ class Observer:
             ) from error
 
     def program_times(self) -> dict[str, ProgramTime]:
-        """Without the iterators, which the agent itself runs when it reads."""
+        """Without those that the agent itself runs when it reads."""
         return {
             name: ProgramTime(one["runs"], one["time_ns"])
             for name, one in self.status()["cost"]["programs"].items()
-            if not name.startswith("dt_iter")
+            if not name.startswith(("dt_iter", "dt_read", "dt_sweep"))
         }
 
 

@@ -69,3 +69,36 @@ int BPF_PROG(dt_sock_send, struct sock *sk, int ret, int flags)
 {
 	return dt_io(sk, ret, flags, 1);
 }
+
+/*
+ * The second rung, where the two tracepoints above do not exist (before Linux 6.3): the functions
+ * that they stand behind. They are called through the socket's operations, so no compiler inlines
+ * them, and their arguments have been the same from 5.10 on.
+ */
+#define DT_SEND_DOOR(name, function)                                                               \
+	SEC("?fexit/" #function)                                                                   \
+	int BPF_PROG(name, struct socket *socket, void *message, unsigned long bytes, int ret)     \
+	{                                                                                          \
+		struct sock *sk = socket->sk;                                                      \
+                                                                                                   \
+		return sk ? dt_io(sk, ret, 0, 1) : 0;                                              \
+	}
+
+#define DT_RECV_DOOR(name, function)                                                               \
+	SEC("?fexit/" #function)                                                                   \
+	int BPF_PROG(name, struct socket *socket, void *message, unsigned long bytes, int flags,   \
+		     int ret)                                                                      \
+	{                                                                                          \
+		struct sock *sk = socket->sk;                                                      \
+                                                                                                   \
+		return sk ? dt_io(sk, ret, flags, 0) : 0;                                          \
+	}
+
+DT_SEND_DOOR(dt_inet_send, inet_sendmsg)
+DT_RECV_DOOR(dt_inet_recv, inet_recvmsg)
+DT_SEND_DOOR(dt_inet6_send, inet6_sendmsg)
+DT_RECV_DOOR(dt_inet6_recv, inet6_recvmsg)
+DT_SEND_DOOR(dt_unix_send, unix_stream_sendmsg)
+DT_RECV_DOOR(dt_unix_recv, unix_stream_recvmsg)
+DT_SEND_DOOR(dt_unix_packet_send, unix_seqpacket_sendmsg)
+DT_RECV_DOOR(dt_unix_packet_recv, unix_seqpacket_recvmsg)

@@ -41,7 +41,8 @@ struct dt_scratch {
 	__u8 opaque; /* no readable buffer */
 	__u8 fault;
 	__u8 pad[2];
-	__u32 tid; /* who does the operation */
+	__u32 tid;		     /* who does the operation */
+	struct dt_exchange exchange; /* that is being completed: too big for the stack */
 };
 
 struct dt_iovec {

@@ -17,6 +17,12 @@ static __always_inline void dt_settle(struct dt_conn *c, __u32 line, __u64 excha
 	dt_note(line, exchanges, bytes);
 }
 
+/* Keys stand on the stack: older verifiers take none that lies in a function's argument. */
+static __always_inline struct dt_owner_limit *dt_limit_of(__u32 owner_id)
+{
+	return bpf_map_lookup_elem(&owner_limits, &owner_id);
+}
+
 /* User space is woken by amount, not by record: a wake-up costs as much as twenty requests. */
 static __always_inline __u64 dt_wake(void)
 {
@@ -146,7 +152,7 @@ static __noinline struct dt_edge *dt_edge_of(struct dt_edge_key *key, struct dt_
 
 	if (edge)
 		return edge;
-	limit = bpf_map_lookup_elem(&owner_limits, &key->owner_id);
+	limit = dt_limit_of(key->owner_id);
 	if (limit && __sync_fetch_and_add(&limit->edges, 1) < dt_edge_cap_per_owner) {
 		dt_new_edge(key, fresh);
 		edge = bpf_map_lookup_elem(&edges, key);
@@ -233,17 +239,18 @@ static const struct dt_series dt_no_series;
 /* The series of a key, made when there is none; where all goes when there is no room. */
 static __always_inline struct dt_series *dt_series_of(const struct dt_series_key *key, __u32 role)
 {
-	struct dt_series *v = bpf_map_lookup_elem(&series, key);
+	struct dt_series_key here = *key;
+	struct dt_series *v = bpf_map_lookup_elem(&series, &here);
 	__u32 i;
 
 	if (v)
 		return v;
-	bpf_map_update_elem(&series, key, &dt_no_series, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&series, key);
+	bpf_map_update_elem(&series, &here, &dt_no_series, BPF_NOEXIST);
+	v = bpf_map_lookup_elem(&series, &here);
 	if (v)
 		return v;
 	dt_note(DT_OVERFLOW_SERIES, 1, 0);
-	i = (key->protocol * 4 + role) & (DT_SERIES_OVERFLOWS - 1);
+	i = (here.protocol * 4 + role) & (DT_SERIES_OVERFLOWS - 1);
 	return bpf_map_lookup_elem(&series_overflow, &i);
 }
 
@@ -332,7 +339,7 @@ static __noinline __u64 dt_operation(struct dt_conn *c, __u64 signature, const _
 		*cached = dt_operation_mark(c, signature);
 		return signature;
 	}
-	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
+	limit = dt_limit_of(c->owner_id);
 	if (!limit || limit->operations >= dt_operation_cap)
 		return DT_SIGNATURE_OVERFLOW;
 	r = bpf_ringbuf_reserve(&news, sizeof(*r), 0);

@@ -49,8 +49,8 @@ static __always_inline void dt_visit_udp(struct sock *sk)
 }
 
 /* Where a datagram went: the address that the call was given. */
-static __always_inline int dt_destination(const struct dt_scratch *s, struct task_struct *t,
-					  struct dt_ends *to)
+static __noinline int dt_destination(const struct dt_scratch *s, struct task_struct *t,
+				     struct dt_ends *to)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
 	__u32 *words = (__u32 *)to->peer_address;
@@ -78,8 +78,8 @@ static __always_inline int dt_destination(const struct dt_scratch *s, struct tas
 	return start.family == DT_AF_INET ? 0 : -1;
 }
 
-static __always_inline struct dt_edge *dt_udp_edge(struct dt_conn *c, __u8 role,
-						   const struct dt_ends *ends)
+static __noinline struct dt_edge *dt_udp_edge(struct dt_conn *c, __u8 role,
+					      const struct dt_ends *ends)
 {
 	struct dt_edge_key key = {
 		.owner_id = c->owner_id,
@@ -114,28 +114,33 @@ static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const st
 		.port = l->port,
 	};
 	struct dt_edge fresh = {}, *edge;
-	struct dt_exchange x = {};
+	__u32 direction = 0;
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	struct dt_exchange *x;
 	struct dt_series *v;
 
-	if (bpf_map_delete_elem(&lookups, key))
+	if (!s || bpf_map_delete_elem(&lookups, key))
 		return 0; /* answered meanwhile */
-	dt_lookup_ends(l, &x, bpf_ktime_get_ns());
-	if (!x.key.edge) {
+	x = &s->exchange;
+	*x = (struct dt_exchange){};
+	dt_lookup_ends(l, x, bpf_ktime_get_ns());
+	if (!x->key.edge) {
 		edge = dt_edge_of(&nobody, &fresh);
-		x.key.edge = edge ? edge->id : 0;
+		x->key.edge = edge ? edge->id : 0;
 	}
-	x.key.end = DT_END_CLOSED;
-	v = dt_series_of(&x.key, l->role);
+	x->key.end = DT_END_CLOSED;
+	v = dt_series_of(&x->key, l->role);
 	if (v)
-		dt_add(v, &x);
-	dt_note(DT_COUNTED, 1, x.request.bytes);
+		dt_add(v, x);
+	dt_note(DT_COUNTED, 1, x->request.bytes);
 	return 0;
 }
 
-static __always_inline void dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
-					    struct dt_lookup_key *key, __u32 edge, __u8 role,
-					    __u32 bytes)
+static __noinline int dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
+				      struct dt_lookup_key *key, __u32 edge, __u64 role_bytes)
 {
+	__u8 role = role_bytes >> 32;
+	__u32 bytes = role_bytes;
 	struct dt_lookup l = {
 		.start_ns = s->now,
 		.bytes = bytes,
@@ -156,6 +161,7 @@ static __always_inline void dt_dns_question(struct dt_conn *c, struct dt_scratch
 	}
 	if (bpf_map_update_elem(&lookups, key, &l, BPF_NOEXIST))
 		dt_note(DT_LOST_PIPELINE, 1, bytes);
+	return 0;
 }
 
 /* The names of addresses: user space reads them in the answers that clients get. */
@@ -188,39 +194,42 @@ static __noinline int dt_tell_answer(struct dt_conn *c, struct dt_scratch *s, __
 	return 0;
 }
 
-static __always_inline void dt_dns_answer(struct dt_conn *c, struct dt_scratch *s,
-					  const struct dt_dns_message *m, struct dt_lookup_key *key,
-					  __u32 edge, __u32 bytes)
+static __noinline int dt_dns_answer(struct dt_conn *c, struct dt_scratch *s,
+				    const struct dt_dns_message *m, struct dt_lookup_key *key,
+				    __u64 edge_bytes)
 {
 	struct dt_lookup *l = bpf_map_lookup_elem(&lookups, key);
-	struct dt_exchange x = {};
+	struct dt_exchange *x = &s->exchange;
+	__u32 edge = edge_bytes >> 32, bytes = edge_bytes;
 	struct dt_series *v;
 	__u8 role;
 
+	*x = (struct dt_exchange){};
 	dt_note(DT_SEEN, 0, bytes);
 	if (!l) {
 		dt_note(DT_LOST_UNANSWERED, 0, bytes);
-		return;
+		return 0;
 	}
-	dt_lookup_ends(l, &x, s->now);
+	dt_lookup_ends(l, x, s->now);
 	role = l->role;
 	if (bpf_map_delete_elem(&lookups, key)) {
 		dt_note(DT_LOST_UNANSWERED, 0, bytes);
-		return; /* another thread had it, or it was given up */
+		return 0; /* another thread had it, or it was given up */
 	}
-	x.response.bytes = bytes;
-	x.key.outcome = m->code;
+	x->response.bytes = bytes;
+	x->key.outcome = m->code;
 	if (role == DT_ROLE_SERVER)
-		x.key.edge = edge; /* only now is the client known */
-	v = dt_series_of(&x.key, role);
+		x->key.edge = edge; /* only now is the client known */
+	v = dt_series_of(&x->key, role);
 	if (v)
-		dt_add(v, &x);
-	dt_note(DT_COUNTED, 1, x.request.bytes + bytes);
+		dt_add(v, x);
+	dt_note(DT_COUNTED, 1, x->request.bytes + bytes);
 	if (role != DT_ROLE_CLIENT)
-		return; /* the ends of a socket with many peers are not one request's */
-	dt_offer_span(c, 0, &x);
+		return 0; /* the ends of a socket with many peers are not one request's */
+	dt_offer_span(c, 0, x);
 	if (m->answers && !m->code)
 		dt_tell_answer(c, s, key->signature);
+	return 0;
 }
 
 static __always_inline void dt_dns(struct dt_conn *c, struct dt_scratch *s,
@@ -234,9 +243,9 @@ static __always_inline void dt_dns(struct dt_conn *c, struct dt_scratch *s,
 	};
 
 	if (m->is_answer)
-		dt_dns_answer(c, s, m, &key, edge, bytes);
+		dt_dns_answer(c, s, m, &key, (__u64)edge << 32 | bytes);
 	else
-		dt_dns_question(c, s, &key, edge, role, bytes);
+		dt_dns_question(c, s, &key, edge, (__u64)role << 32 | bytes);
 }
 
 /* Is it DNS? Looks until it knows. */
@@ -254,6 +263,12 @@ static __always_inline int dt_is_dns(struct dt_conn *c, struct dt_scratch *s,
 	}
 	if (c->protocol == DT_PROTOCOL_UNDECIDED && ++c->desyncs >= DT_NO_DNS)
 		c->protocol = DT_PROTOCOL_UNKNOWN;
+	return 0;
+}
+
+static __noinline int dt_find_owner_apart(struct dt_conn *c, struct task_struct *t)
+{
+	dt_find_owner(c, t);
 	return 0;
 }
 
@@ -280,7 +295,7 @@ static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct tas
 	s->tid = t->pid;
 	s->opaque = dt_locate(s, c, sk, t) != 0;
 	if (c->owner_tgid != (__u32)t->tgid || c->owner_start_ns != t->group_leader->start_boottime)
-		dt_find_owner(c, t);
+		dt_find_owner_apart(c, t);
 	ends = c->ends;
 	if (sk->__sk_common.skc_dport) {
 		dt_address(sk, 1, ends.peer_address);

@@ -79,9 +79,10 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 	return 1;
 }
 
-static __always_inline int dt_chunk(struct sock *sk, struct dt_conn *c, struct task_struct *t,
-				    __u32 bytes, int flags, int is_send)
+static __noinline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, int flags,
+			       int is_send)
 {
+	struct task_struct *t = bpf_get_current_task_btf();
 	__u32 direction = is_send, gap = 0;
 	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
 	const struct dt_recording_rules *rules = dt_recording();
@@ -219,7 +220,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 	}
 	if (c->flags & DT_CONN_IGNORED)
 		goto not_observed;
-	return dt_chunk(sk, c, t, ret, flags, is_send);
+	return dt_chunk(sk, c, ret, flags, is_send);
 not_observed:
 	dt_note(DT_NOT_OBSERVED, 0, ret);
 	return 0;
@@ -311,6 +312,16 @@ static __always_inline void dt_compare_with_tcp(struct dt_conn *c, struct sock *
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 }
 
+/* A function of its own, so that its stack is not under those of what follows. */
+static __noinline int dt_unlist(struct dt_conn *c, struct sock *sk)
+{
+	__u64 cookie = bpf_get_socket_cookie(sk);
+	struct dt_live *place = bpf_map_lookup_elem(&live, &cookie);
+
+	dt_closed(c, place ? &place->sampled : &c->sampled, bpf_skc_to_tcp_sock(sk));
+	return bpf_map_delete_elem(&live, &cookie);
+}
+
 static __always_inline int dt_destroy(struct sock *sk)
 {
 	__u32 direction = 0;
@@ -320,7 +331,7 @@ static __always_inline int dt_destroy(struct sock *sk)
 	if (!c || !s || c->flags & DT_CONN_IGNORED)
 		return 0;
 	dt_compare_with_tcp(c, sk);
-	dt_closed(c, bpf_skc_to_tcp_sock(sk));
+	dt_unlist(c, sk);
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
 	dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);

@@ -51,7 +51,7 @@ static __always_inline void dt_keep_more_head(struct dt_walk *w)
 }
 
 /* What a finished request starts besides its count: it is somebody's cause, or has one. */
-static __always_inline void dt_relate(struct dt_walk *w)
+static __noinline int dt_relate(struct dt_walk *w)
 {
 	if (w->c->role == DT_ROLE_SERVER) {
 		dt_serve(w->c, w->f, w->m->offset, w->s->tid);
@@ -63,6 +63,7 @@ static __always_inline void dt_relate(struct dt_walk *w)
 		}
 		dt_find_cause(w->c, w->f, w->m->offset, w->s->tid);
 	}
+	return 0;
 }
 
 static __always_inline long dt_event(struct dt_walk *w, int event)
@@ -188,7 +189,7 @@ static __always_inline long dt_step_once(struct dt_walk *w)
 	return !s->left;
 }
 
-static long dt_step(__u32 i, struct dt_walk *w)
+static __noinline long dt_step(__u32 i, struct dt_walk *w)
 {
 	return dt_step_once(w);
 }
@@ -249,7 +250,7 @@ __noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_s
 		m->body_bytes = 0;
 		dt_request_end(&w);
 	}
-	if (!dt_step_once(&w)) /* a usual chunk is one step */
+	if (!dt_step(0, &w)) /* a usual chunk is one step */
 		bpf_loop(DT_STEPS, dt_step, &w, 0);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
 		if (s->left)

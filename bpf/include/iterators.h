@@ -81,77 +81,119 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-static __always_inline void dt_write_open(struct seq_file *seq, const struct dt_conn *c)
+/* What user space asks for by running a program: it visits the maps that list what lives. */
+
+/* A TCP connection's state, copied: its storage cannot be reached without the socket. */
+static __always_inline const struct dt_conn *dt_live_conn(const struct dt_live *place)
+{
+	__u32 zero = 0;
+	struct dt_conn *c = bpf_map_lookup_elem(&seen_conn, &zero);
+
+	if (!c || bpf_probe_read_kernel(c, sizeof(*c), (const void *)place->conn))
+		return 0;
+	return c->transport == DT_TRANSPORT_TCP && !(c->flags & DT_CONN_IGNORED) ? c : 0;
+}
+
+static __always_inline void dt_add_open(struct dt_ledger *open, const struct dt_conn *c)
+{
+	open->exchanges += dt_open_exchanges(c);
+	open->bytes += dt_open_bytes(c);
+}
+
+static long dt_open_tcp(struct bpf_map *map, __u64 *cookie, struct dt_live *place,
+			struct dt_ledger *open)
+{
+	const struct dt_conn *c = dt_live_conn(place);
+
+	if (c)
+		dt_add_open(open, c);
+	return 0;
+}
+
+static long dt_open_unix(struct bpf_map *map, __u64 *cookie, struct dt_conn *c,
+			 struct dt_ledger *open)
+{
+	if (!(c->flags & DT_CONN_IGNORED))
+		dt_add_open(open, c);
+	return 0;
+}
+
+static long dt_open_lookup(struct bpf_map *map, struct dt_lookup_key *key, struct dt_lookup *l,
+			   struct dt_ledger *open)
+{
+	open->exchanges++;
+	open->bytes += l->bytes;
+	return 0;
+}
+
+/* What is open: on live connections, and of look-ups without an answer. */
+SEC("syscall")
+int dt_read_open(struct dt_ledger *answer)
 {
 	struct dt_ledger open = {};
 
-	if (c->flags & DT_CONN_IGNORED || c->transport == DT_TRANSPORT_UDP)
-		return;
-	open.exchanges = dt_open_exchanges(c);
-	open.bytes = dt_open_bytes(c);
-	if (open.exchanges || open.bytes)
-		bpf_seq_write(seq, &open, sizeof(open));
-}
-
-/* Over conns: what is open, one struct dt_ledger for each connection that has something. */
-SEC("iter/bpf_sk_storage_map")
-int dt_iter_open(struct bpf_iter__bpf_sk_storage_map *ctx)
-{
-	const struct dt_conn *c = ctx->value;
-
-	if (c)
-		dt_write_open(ctx->meta->seq, c);
+	bpf_for_each_map_elem(&live, dt_open_tcp, &open, 0);
+	bpf_for_each_map_elem(&unix_conns, dt_open_unix, &open, 0);
+	bpf_for_each_map_elem(&lookups, dt_open_lookup, &open, 0);
+	answer->exchanges = open.exchanges;
+	answer->bytes = open.bytes;
 	return 0;
 }
 
-/* Over unix_conns: the same. */
-SEC("iter/bpf_map_elem")
-int dt_iter_open_unix(struct bpf_iter__bpf_map_elem *ctx)
+static long dt_sample_tcp(struct bpf_map *map, __u64 *cookie, struct dt_live *place, void *unused)
 {
-	const struct dt_conn *c = ctx->value;
+	struct sock *sk = (struct sock *)place->sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	const struct dt_conn *c = dt_live_conn(place);
+	__u32 retransmits, srtt_us;
 
-	if (c)
-		dt_write_open(ctx->meta->seq, c);
-	return 0;
-}
-
-/* Over unix_marks: sockets that live. */
-SEC("iter/bpf_sk_storage_map")
-int dt_iter_unix_mark(struct bpf_iter__bpf_sk_storage_map *ctx)
-{
-	__u64 *cookie = ctx->value, key;
-	struct dt_conn *c;
-
-	if (!ctx->meta->seq_num)
-		dt_epoch++;
-	if (!cookie)
+	if (!c || !c->edge)
 		return 0;
-	key = *cookie;
-	c = bpf_map_lookup_elem(&unix_conns, &key);
-	if (c)
-		c->epoch = dt_epoch;
+	retransmits = BPF_CORE_READ(tp, total_retrans);
+	srtt_us = BPF_CORE_READ(tp, srtt_us);
+	if (BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != (long)*cookie)
+		return 0; /* another's by now */
+	dt_sample(c, &place->sampled, retransmits, srtt_us);
 	return 0;
 }
 
-/* Over unix_conns: closes those whose socket is gone. A socket made since the mark has its
- * epoch. */
-SEC("iter/bpf_map_elem")
-int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
+static long dt_sample_unix(struct bpf_map *map, __u64 *cookie, struct dt_conn *c, void *unused)
+{
+	if (c->edge && !(c->flags & DT_CONN_IGNORED))
+		dt_sample(c, &c->sampled, 0, 0);
+	return 0;
+}
+
+/* What connections carried since the last time, and their RTT. */
+SEC("syscall")
+int dt_read_traffic(void *unused)
+{
+	bpf_for_each_map_elem(&live, dt_sample_tcp, 0, 0);
+	bpf_for_each_map_elem(&unix_conns, dt_sample_unix, 0, 0);
+	return 0;
+}
+
+/* A released socket has no struct socket; its memory may be another's by now, which has another
+ * cookie: they are never given twice. */
+static __always_inline int dt_is_alive(__u64 address, __u64 cookie)
+{
+	struct sock *sk = (struct sock *)address;
+
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) == (long)cookie &&
+	       BPF_CORE_READ(sk, sk_socket);
+}
+
+static long dt_sweep_unix(struct bpf_map *map, __u64 *cookie, struct dt_conn *c, void *unused)
 {
 	__u32 direction = 0;
 	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
-	struct dt_conn *c;
-	__u64 *cookie = ctx->key, key;
+	__u64 key = *cookie;
 
-	if (!cookie || !s)
-		return 0;
-	key = *cookie;
-	c = bpf_map_lookup_elem(&unix_conns, &key);
-	if (!c || c->epoch == dt_epoch)
+	if (!s || !c->transport || dt_is_alive(c->sk, key))
 		return 0;
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
-	dt_closed(c, 0);
+	dt_closed(c, &c->sampled, 0);
 	dt_finish(c, bpf_map_lookup_elem(&unix_flights, &key), s);
 	dt_record_end(c);
 	bpf_map_delete_elem(&unix_flights, &key);
@@ -159,61 +201,23 @@ int dt_iter_unix_sweep(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-/* Over conns: what connections carried since the last time, and their RTT. */
-SEC("iter/bpf_sk_storage_map")
-int dt_iter_traffic(struct bpf_iter__bpf_sk_storage_map *ctx)
+static long dt_sweep_lookup(struct bpf_map *map, struct dt_lookup_key *key, struct dt_lookup *l,
+			    void *unused)
 {
-	struct dt_conn *c = ctx->value;
-	struct sock *sk = ctx->sk;
+	struct dt_lookup_key late = *key;
+	struct dt_lookup copy = *l;
 
-	if (!c || !sk || !c->edge || c->transport != DT_TRANSPORT_TCP ||
-	    c->flags & DT_CONN_IGNORED || sk->__sk_common.skc_state == DT_TCP_CLOSE)
-		return 0;
-	dt_sample(c, bpf_skc_to_tcp_sock(sk));
+	if (bpf_ktime_get_ns() - copy.start_ns > DT_LOOKUP_NS)
+		dt_lookup_failed(&late, &copy);
 	return 0;
 }
 
-/* Over unix_conns: the same. */
-SEC("iter/bpf_map_elem")
-int dt_iter_traffic_unix(struct bpf_iter__bpf_map_elem *ctx)
+/* Ends what nothing else tells the end of: Unix connections whose socket is gone, look-ups that
+ * were not answered in time. */
+SEC("syscall")
+int dt_sweep(void *unused)
 {
-	struct dt_conn *c;
-	__u64 *cookie = ctx->key, key;
-
-	if (!cookie)
-		return 0;
-	key = *cookie;
-	c = bpf_map_lookup_elem(&unix_conns, &key);
-	if (c && c->edge && !(c->flags & DT_CONN_IGNORED))
-		dt_sample(c, 0);
-	return 0;
-}
-
-/* Over lookups: what is open. */
-SEC("iter/bpf_map_elem")
-int dt_iter_open_lookups(struct bpf_iter__bpf_map_elem *ctx)
-{
-	const struct dt_lookup *l = ctx->value;
-	struct dt_ledger open = { .exchanges = 1 };
-
-	if (!l)
-		return 0;
-	open.bytes = l->bytes;
-	bpf_seq_write(ctx->meta->seq, &open, sizeof(open));
-	return 0;
-}
-
-/* Over lookups: those that were not answered in time are exchanges without an end. */
-SEC("iter/bpf_map_elem")
-int dt_iter_late_lookups(struct bpf_iter__bpf_map_elem *ctx)
-{
-	struct dt_lookup_key key;
-	struct dt_lookup l;
-
-	if (!ctx->key || !ctx->value || bpf_probe_read_kernel(&key, sizeof(key), ctx->key) ||
-	    bpf_probe_read_kernel(&l, sizeof(l), ctx->value))
-		return 0;
-	if (bpf_ktime_get_ns() - l.start_ns > DT_LOOKUP_NS)
-		dt_lookup_failed(&key, &l);
+	bpf_for_each_map_elem(&unix_conns, dt_sweep_unix, 0, 0);
+	bpf_for_each_map_elem(&lookups, dt_sweep_lookup, 0, 0);
 	return 0;
 }

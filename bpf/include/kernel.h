@@ -27,6 +27,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct in6_addr___k {
 	union {
 		__u32 u6_addr32[4];
@@ -41,6 +45,7 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
+	atomic64_t skc_cookie;
 	struct in6_addr___k skc_v6_daddr;
 	struct in6_addr___k skc_v6_rcv_saddr;
 };
@@ -162,6 +167,8 @@ struct task_struct {
 
 struct seq_file;
 
+struct bpf_map;
+
 struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;
@@ -173,20 +180,6 @@ struct bpf_iter__task_file {
 	struct task_struct *task;
 	__u32 fd;
 	struct file *file;
-};
-
-struct bpf_iter__bpf_sk_storage_map {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-	struct sock *sk;
-	void *value;
-};
-
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-	void *key;
-	void *value;
 };
 
 #if defined(__TARGET_ARCH_x86)

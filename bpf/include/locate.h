@@ -47,8 +47,8 @@ static __always_inline __u64 dt_batch_entry(struct dt_conn *c, __u64 vector, __u
 }
 
 /* Finds the user buffer of the operation that has just ended. */
-static __always_inline int dt_locate(struct dt_scratch *s, struct dt_conn *c, struct sock *sk,
-				     struct task_struct *t)
+static __noinline int dt_locate(struct dt_scratch *s, struct dt_conn *c, struct sock *sk,
+				struct task_struct *t)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
 	struct dt_iovec vector;

@@ -167,15 +167,29 @@ struct { /* TCP sockets with a known protocol; kernel inserts, freed with the so
 	__type(value, struct dt_flight);
 } flights SEC(".maps");
 
-/* Nothing tells of a Unix socket's end, so its state lives in hashes and a mark in the socket's
- * storage: what has no mark any more is closed by the sweep. */
-struct { /* Unix sockets; value: their cookie */
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} unix_marks SEC(".maps");
+struct dt_live {
+	__u64 sk; /* addresses: of the socket and of its state */
+	__u64 conn;
+	struct dt_sampled sampled;
+};
 
+struct { /* cookie of a TCP socket -> where it is; kernel inserts and deletes */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, __u64);
+	__type(value, struct dt_live);
+} live SEC(".maps");
+
+struct { /* a connection's state as it is read by a visit */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dt_conn);
+} seen_conn SEC(".maps");
+
+/* Nothing tells of a Unix socket's end, so its state lives in hashes, and the sweep looks whether
+ * the socket is still there. */
 struct { /* socket cookie -> connection; kernel inserts, the sweep deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -99,7 +99,9 @@ static __noinline int dt_request_end(struct dt_walk *w)
 	struct dt_slot *slot = &f->slots[ordinal & (DT_SLOTS - 1)];
 	struct dt_spill_key key = dt_spill_key_of(c, ordinal, DT_TAG_RESPONSE);
 	struct dt_spill *spilled;
-	struct dt_exchange x = {
+	struct dt_exchange *x = &w->s->exchange;
+
+	*x = (struct dt_exchange){
 		.request = {
 			.start_ns = m->first_ns,
 			.offset = m->offset,
@@ -108,9 +110,8 @@ static __noinline int dt_request_end(struct dt_walk *w)
 		},
 		.ordinal = ordinal,
 	};
-
 	dt_named(w);
-	x.request.signature = m->hash;
+	x->request.signature = m->hash;
 	if (c->protocol == DT_PROTOCOL_HTTP) {
 		if (m->flags & DT_HTTP_IS_HEAD)
 			flags = DT_TAG_HEAD;
@@ -124,9 +125,9 @@ static __noinline int dt_request_end(struct dt_walk *w)
 		dt_note(DT_SEEN, 1, 0);
 	if ((__s32)(ordinal - c->response.ordinal) >= DT_SLOTS) {
 		key.state = DT_TAG_REQUEST;
-		if (dt_spill(&key, &x, flags)) {
+		if (dt_spill(&key, x, flags)) {
 			dt_settle(c, DT_LOST_PIPELINE, !(c->flags & DT_CONN_TENTATIVE),
-				  x.request.bytes);
+				  x->request.bytes);
 			__sync_fetch_and_add(&c->completed, 1);
 			return 0;
 		}
@@ -140,7 +141,7 @@ static __noinline int dt_request_end(struct dt_walk *w)
 	old = slot->tag;
 	if (dt_tag_is(old, ordinal, DT_TAG_RESPONSE))
 		goto meet;
-	slot->request = x.request;
+	slot->request = x->request;
 	tag = __sync_val_compare_and_swap(&slot->tag, old,
 					  dt_tag_of(ordinal, DT_TAG_REQUEST | flags));
 	if (tag == old) {
@@ -150,18 +151,18 @@ static __noinline int dt_request_end(struct dt_walk *w)
 		spilled = bpf_map_lookup_elem(&spill, &key);
 		if (!spilled)
 			return 0;
-		x.response = spilled->response;
+		x->response = spilled->response;
 		if (!dt_claim(&key))
 			return 0;
 		__sync_fetch_and_add(&f->spilled_responses, -1);
 		slot->tag = DT_TAG_FREE;
-		dt_complete(w, &x);
+		dt_complete(w, x);
 		return 0;
 	}
 meet:
-	x.response = f->early[ordinal & (DT_EARLY - 1)];
+	x->response = f->early[ordinal & (DT_EARLY - 1)];
 	slot->tag = DT_TAG_FREE;
-	dt_complete(w, &x);
+	dt_complete(w, x);
 	return 0;
 }
 
@@ -192,7 +193,9 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 	struct dt_slot *slot = &f->slots[ordinal & (DT_SLOTS - 1)];
 	struct dt_spill_key key = dt_spill_key_of(c, ordinal, DT_TAG_REQUEST);
 	struct dt_spill *spilled;
-	struct dt_exchange x = {
+	struct dt_exchange *x = &w->s->exchange;
+
+	*x = (struct dt_exchange){
 		.response = {
 			.first_ns = m->first_ns,
 			.last_ns = m->last_ns,
@@ -203,7 +206,6 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		},
 		.ordinal = ordinal,
 	};
-
 	m->phase = DT_PHASE_START;
 	m->bytes = 0;
 	old = slot->tag;
@@ -211,19 +213,19 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		goto meet;
 	spilled = bpf_map_lookup_elem(&spill, &key);
 	if (spilled) {
-		x.request = spilled->request;
+		x->request = spilled->request;
 		bpf_map_delete_elem(&spill, &key);
 		m->ordinal++;
-		dt_complete(w, &x);
+		dt_complete(w, x);
 		return 0;
 	}
 	/* one place is still read by the request that is being completed */
 	if ((__s32)(ordinal - c->request.ordinal) >= DT_EARLY - 1) {
 		key.state = DT_TAG_RESPONSE;
 		__sync_fetch_and_add(&f->spilled_responses, 1);
-		if (dt_spill(&key, &x, 0)) {
+		if (dt_spill(&key, x, 0)) {
 			__sync_fetch_and_add(&f->spilled_responses, -1);
-			dt_settle(c, DT_LOST_UNANSWERED, 0, x.response.bytes);
+			dt_settle(c, DT_LOST_UNANSWERED, 0, x->response.bytes);
 			m->ordinal++;
 			return 0;
 		}
@@ -236,14 +238,14 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		m->ordinal++;
 		return 0;
 	}
-	f->early[ordinal & (DT_EARLY - 1)] = x.response;
+	f->early[ordinal & (DT_EARLY - 1)] = x->response;
 	tag = __sync_val_compare_and_swap(&slot->tag, old, dt_tag_of(ordinal, DT_TAG_RESPONSE));
 	if (tag == old) {
 		if ((__s32)(c->request.ordinal - ordinal) > 0) {
 			/* the request was spilled meanwhile */
 			spilled = bpf_map_lookup_elem(&spill, &key);
 			if (spilled) {
-				x.request = spilled->request;
+				x->request = spilled->request;
 				if (dt_claim(&key))
 					goto complete;
 			}
@@ -252,11 +254,11 @@ static __noinline int dt_response_end(struct dt_walk *w, __u8 end)
 		return 0;
 	}
 meet:
-	x.request = slot->request;
+	x->request = slot->request;
 complete:
 	slot->tag = DT_TAG_FREE;
 	m->ordinal++;
-	dt_complete(w, &x);
+	dt_complete(w, x);
 	return 0;
 }
 

@@ -87,6 +87,15 @@ static __always_inline int dt_is_unix(struct sock *sk)
 	       (sk->sk_type == DT_SOCK_STREAM || sk->sk_type == DT_SOCK_SEQPACKET);
 }
 
+/* So that visits find it. */
+static __noinline int dt_list(struct dt_conn *c, struct sock *sk)
+{
+	struct dt_live place = { .sk = (__u64)sk, .conn = (__u64)c };
+	__u64 cookie = bpf_get_socket_cookie(sk);
+
+	return bpf_map_update_elem(&live, &cookie, &place, BPF_ANY);
+}
+
 static __always_inline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, __u8 flags)
 {
 	struct dt_conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
@@ -97,6 +106,8 @@ static __always_inline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, _
 	if (!c || c->transport) /* no memory, or the other direction was faster */
 		return c;
 	dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, flags);
+	if (!(c->flags & DT_CONN_IGNORED))
+		dt_list(c, sk);
 	return c;
 }
 
@@ -122,9 +133,6 @@ static __always_inline __u32 dt_inode(struct sock *sk)
 	return alloc ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
 }
 
-/* The sweep's number: see dt_iter_unix_mark. */
-static __u32 dt_epoch = 1;
-
 static const struct dt_conn dt_no_conn;
 static const struct dt_flight dt_no_flight;
 
@@ -147,23 +155,18 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 	__u64 cookie = bpf_get_socket_cookie(sk);
 	struct dt_conn *c = bpf_map_lookup_elem(&unix_conns, &cookie);
 	struct unix_sock *u;
-	__u64 *mark;
 
 	if (c && !(c->flags & DT_CONN_FIRST_SEQS))
 		dt_unix_peer(c, sk);
 	if (c)
 		return c;
-	mark = bpf_sk_storage_get(&unix_marks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!mark)
-		return 0;
-	*mark = cookie;
 	if (bpf_map_update_elem(&unix_conns, &cookie, &dt_no_conn, BPF_NOEXIST))
 		return bpf_map_lookup_elem(&unix_conns, &cookie);
 	c = bpf_map_lookup_elem(&unix_conns, &cookie);
 	if (!c)
 		return 0;
 	dt_init_conn(c, sk, DT_TRANSPORT_UNIX, dt_unix_role(sk), flags);
-	c->epoch = dt_epoch;
+	c->sk = (__u64)sk;
 	u = bpf_skc_to_unix_sock(sk);
 	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
 		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */

@@ -154,7 +154,7 @@ static __always_inline struct dt_serving *dt_serving_of(__u32 tid)
 static __always_inline void dt_serve(struct dt_conn *c, const struct dt_flight *f, __u64 offset,
 				     __u32 tid)
 {
-	struct dt_owner_limit *limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
+	struct dt_owner_limit *limit = dt_limit_of(c->owner_id);
 	struct dt_serving *s;
 
 	if (!limit || limit->cause != DT_CAUSE_THREAD || c->serving)
@@ -214,7 +214,7 @@ static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f
 	f->cause_trace_bytes = s->trace_bytes;
 	if (s->trace_bytes)
 		__builtin_memcpy(f->cause_trace, s->trace, DT_TRACE_BYTES);
-	limit = bpf_map_lookup_elem(&owner_limits, &c->owner_id);
+	limit = dt_limit_of(c->owner_id);
 	dt_wire_of(&wire, c, offset);
 	if (!c->is_recorded && (!limit || dt_wire_hash(&wire) < limit->drop_below))
 		return; /* no span of it will be looked for */

@@ -77,6 +77,14 @@ struct dt_ends {
 	__u16 peer_port;
 };
 
+/* What a connection's edge has been told of it so far. */
+struct dt_sampled {
+	__u64 sent; /* of sent_bytes and sent_blind */
+	__u64 received;
+	__u32 retransmits;
+	__u32 pad;
+};
+
 struct dt_conn {
 	__u64 owner_start_ns;
 	__u64 opened_ns;
@@ -88,23 +96,23 @@ struct dt_conn {
 	__u64 received_before;
 	__u64 settled_bytes; /* of both, in a series or in a line of the ledger */
 	__u64 turn_start_ns;
-	__u64 turn_bytes;   /* of the open turn's request, not yet settled */
-	__u64 traffic_sent; /* of sent_bytes and sent_blind, added to the edge's traffic */
-	__u64 traffic_received;
-	__u64 batch;	   /* sendmmsg/recvmmsg: the vector last seen ... */
-	__u32 batch_next;  /* ... its next entry ... */
-	__u32 batch_bytes; /* ... and what the entry before it carried */
+	__u64 turn_bytes;	   /* of the open turn's request, not yet settled */
+	__u64 sk;		   /* Unix: the socket's address, for the sweep */
+	struct dt_sampled sampled; /* Unix: TCP's are in live */
+	__u64 batch;		   /* sendmmsg/recvmmsg: the vector last seen ... */
+	__u32 batch_next;	   /* ... its next entry ... */
+	__u32 batch_bytes;	   /* ... and what the entry before it carried */
 	__u32 owner_tgid;
 	__u32 owner_id;
 	__u32 edge;
 	__u32 tx_first_seq; /* first data sequence number; inode number for Unix sockets */
 	__u32 rx_first_seq;
 	__u32 netns;
-	__u32 completed;      /* exchanges */
-	__u32 serving;	      /* thread that has this connection's request in hand; 0: none */
-	__u32 epoch;	      /* Unix: the last sweep that found the socket alive */
+	__u32 completed; /* exchanges */
+	__u32 serving;	 /* thread that has this connection's request in hand; 0: none */
+	__u32 pad;
 	__u32 opened_edge;    /* that counts this connection as opened; 0: none */
-	__u32 retransmits;    /* added to the edge's traffic */
+	__u32 retransmits;    /* before the agent was there */
 	__u32 recorded_epoch; /* of the recording that decided about this connection */
 	__u32 recorded_from;  /* the first exchange that is recorded, by its ordinal */
 	__u8 role;
@@ -118,6 +126,7 @@ struct dt_conn {
 	struct dt_ends ends;
 	struct dt_walker request;
 	struct dt_walker response;
+	__u8 room[8]; /* verifiers before 6.18 let a carry go on here, never in truth */
 };
 
 /* A request that waits for its response. */

@@ -168,25 +168,22 @@ static __always_inline void dt_add_since(__u64 *sum, __u64 *added, __u64 now)
 	}
 }
 
-/* Adds what a connection carried to its edge. tp: 0 for Unix sockets. */
-static __always_inline void dt_sample(struct dt_conn *c, struct tcp_sock *tp)
+/* Adds what a connection carried to its edge. */
+static __always_inline void dt_sample(const struct dt_conn *c, struct dt_sampled *told,
+				      __u32 retransmits, __u32 srtt_us)
 {
 	struct dt_traffic *v = dt_traffic_of(c->edge);
-	__u32 retransmits, before, rtt_us, i;
+	__u32 before, rtt_us = srtt_us >> 3, i;
 
 	if (!v)
 		return;
-	dt_add_since(&v->sent_bytes, &c->traffic_sent, c->sent_bytes + c->sent_blind);
-	dt_add_since(&v->received_bytes, &c->traffic_received,
-		     c->received_bytes + c->received_blind);
-	if (!tp)
-		return;
-	before = c->retransmits;
-	retransmits = tp->total_retrans;
-	if (retransmits > before &&
-	    __sync_val_compare_and_swap(&c->retransmits, before, retransmits) == before)
-		__sync_fetch_and_add(&v->retransmits, retransmits - before);
-	rtt_us = tp->srtt_us >> 3;
+	dt_add_since(&v->sent_bytes, &told->sent, c->sent_bytes + c->sent_blind);
+	dt_add_since(&v->received_bytes, &told->received, c->received_bytes + c->received_blind);
+	before = told->retransmits;
+	if (retransmits > c->retransmits + before &&
+	    __sync_val_compare_and_swap(&told->retransmits, before, retransmits - c->retransmits) ==
+		    before)
+		__sync_fetch_and_add(&v->retransmits, retransmits - c->retransmits - before);
 	if (!rtt_us)
 		return;
 	__sync_fetch_and_add(&v->rtt_sum_ns, rtt_us * 1000ULL);
@@ -195,11 +192,12 @@ static __always_inline void dt_sample(struct dt_conn *c, struct tcp_sock *tp)
 		__sync_fetch_and_add(&v->rtt_buckets[i], 1);
 }
 
-static __always_inline void dt_closed(struct dt_conn *c, struct tcp_sock *tp)
+static __always_inline void dt_closed(struct dt_conn *c, struct dt_sampled *told,
+				      struct tcp_sock *tp)
 {
 	struct dt_traffic *v;
 
-	dt_sample(c, tp);
+	dt_sample(c, told, tp ? tp->total_retrans : 0, tp ? tp->srtt_us : 0);
 	v = dt_traffic_of(c->opened_edge);
 	if (v)
 		__sync_fetch_and_add(&v->closed, 1);

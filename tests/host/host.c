@@ -71,6 +71,7 @@ static struct host_sock host_socks[HOST_SOCKS];
 static struct dt_ledger host_open;
 static const __u8 *host_script, *host_script_end;
 static int host_unbalanced;
+static __u64 host_cookies; /* never given twice */
 
 static struct task_struct *host_task(void)
 {
@@ -94,17 +95,7 @@ static void *host_registers(void)
 
 static __u64 host_cookie(struct sock *sk)
 {
-	return (struct host_sock *)sk - host_socks + 1;
-}
-
-static void host_seq(struct seq_file *seq, const void *data, __u64 bytes)
-{
-	const struct dt_ledger *open = data;
-
-	if (seq || bytes != sizeof(*open))
-		abort();
-	host_open.exchanges += open->exchanges;
-	host_open.bytes += open->bytes;
+	return sk->__sk_common.skc_cookie.counter;
 }
 
 /* ---- operations ---------------------------------------------------------------------------- */
@@ -124,18 +115,22 @@ static void host_do_open(const struct host_op *op, struct host_sock *s)
 
 	memset(s, 0, sizeof(*s));
 	s->is_open = 1;
+	sk->__sk_common.skc_cookie.counter = ++host_cookies;
 	s->alloc.vfs_inode.i_ino = 1000 + op->sock;
 	sk->sk_socket = &s->alloc.socket;
 	sk->sk_type = DT_SOCK_STREAM;
 	sk->__sk_common.skc_net.net = &host_net;
 	if (is_unix) {
-		static struct unix_sock nobody, peer;
+		static union {
+			struct sock sk; /* not accepted: no inode */
+			struct unix_sock unix_sk;
+		} nobody, peer;
 
 		s->address.len = 2;
-		peer.addr = &s->address;
+		peer.unix_sk.addr = &s->address;
 		sk->__sk_common.skc_family = DT_AF_UNIX;
 		s->unix_sk.addr = is_client ? 0 : &s->address;
-		s->unix_sk.peer = (struct sock *)(is_client ? &peer : &nobody);
+		s->unix_sk.peer = is_client ? &peer.sk : &nobody.sk;
 		return;
 	}
 	sk->__sk_common.skc_family = DT_AF_INET;
@@ -237,31 +232,18 @@ static void host_do_io(const struct host_op *op, struct host_sock *s, const __u8
 	free(buffer);
 }
 
+/* User space runs one sweep at a time: a second one waits. */
 static void host_sweep(void)
 {
-	struct host_map *marks = host_map_of(&unix_marks), *all = host_map_of(&unix_conns);
-	struct bpf_iter_meta meta = {};
-	__u64 key;
+	static int waiting;
 
-	for (int i = 0; i < HOST_SOCKS; i++) {
-		const void *sk = &host_socks[i];
-		struct host_entry *e = *host_place(marks, &sk, sizeof(sk));
-		struct bpf_iter__bpf_sk_storage_map ctx = { .meta = &meta };
-
-		if (!e)
-			continue;
-		ctx.value = e->value;
-		dt_iter_unix_mark(&ctx);
-		meta.seq_num++;
-	}
-	dt_iter_unix_mark(&(struct bpf_iter__bpf_sk_storage_map){ .meta = &meta });
-	for (key = 1; key <= HOST_SOCKS; key++) {
-		struct host_entry *e = *host_place(all, &key, sizeof(key));
-		struct bpf_iter__bpf_map_elem ctx = { .meta = &meta, .key = &key };
-
-		if (e)
-			dt_iter_unix_sweep(&ctx);
-	}
+	if (waiting++)
+		return;
+	do {
+		waiting = 1;
+		dt_sweep(0);
+	} while (waiting > 1);
+	waiting = 0;
 }
 
 static void host_do_close(struct host_sock *s)
@@ -270,7 +252,7 @@ static void host_do_close(struct host_sock *s)
 
 	s->is_open = 0;
 	if (s->sk.__sk_common.skc_family == DT_AF_UNIX) {
-		host_delete(&unix_marks, &key, sizeof(key));
+		s->sk.sk_socket = 0;
 		host_sweep();
 		return;
 	}
@@ -368,31 +350,11 @@ static struct dt_ledger host_line(__u32 line)
 	return e ? *(struct dt_ledger *)e->value : (struct dt_ledger){};
 }
 
-static void host_read_open(void)
-{
-	struct bpf_iter_meta meta = {};
-
-	memset(&host_open, 0, sizeof(host_open));
-	for (__u64 i = 0; i < HOST_SOCKS; i++) {
-		const void *sk = &host_socks[i];
-		__u64 cookie = i + 1;
-		struct host_entry *e = *host_place(host_map_of(&conns), &sk, sizeof(sk));
-
-		if (e)
-			dt_iter_open(&(struct bpf_iter__bpf_sk_storage_map){ .meta = &meta,
-									     .value = e->value });
-		e = *host_place(host_map_of(&unix_conns), &cookie, sizeof(cookie));
-		if (e)
-			dt_iter_open_unix(&(struct bpf_iter__bpf_map_elem){
-				.meta = &meta, .key = &cookie, .value = e->value });
-	}
-}
-
 static void host_balance(int operation)
 {
 	struct dt_ledger difference = host_line(DT_SEEN), counted = host_line(DT_COUNTED);
 
-	host_read_open();
+	dt_read_open(&host_open);
 	difference.exchanges -= counted.exchanges + host_open.exchanges;
 	difference.bytes -= counted.bytes + host_open.bytes;
 	for (__u32 i = DT_LOST_FIRST; i < DT_LEDGER_LINES; i++) {
@@ -474,7 +436,7 @@ static void host_print(void)
 		if (l.exchanges || l.bytes)
 			printf("ledger %u %llu %llu\n", i, l.exchanges, l.bytes);
 	}
-	host_read_open();
+	dt_read_open(&host_open);
 	printf("open %llu %llu\n", host_open.exchanges, host_open.bytes);
 	printf("spilled %u\n", host_map_of(&spill)->entries);
 	printf("steps %llu\n", host_steps);
@@ -501,11 +463,11 @@ static void host_begin(void)
 	host_owner = 0;
 	host_now = 1000000000;
 	host_steps = 0;
+	host_cookies = 0;
 	host_points = 0;
 	host_unbalanced = 0;
 	host_ring_left = 1 << 30;
 	dt_last_edge = 0;
-	dt_epoch = 1;
 	limit = bpf_map_lookup_elem(&owner_limits, &owner);
 	limit->budget = ~0U >> 1; /* every exchange gets its span: tests read them */
 }

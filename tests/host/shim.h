@@ -262,6 +262,18 @@ static void host_clear_maps(void)
 #define bpf_sk_storage_get(map, sk, value_at, flags)                                               \
 	((typeof((map)->value))host_storage(map, sk, flags, sizeof(*(map)->value)))
 
+/* A callback may delete the entry that it is given. */
+#define bpf_for_each_map_elem(map, body, context, flags)                                           \
+	({                                                                                         \
+		struct host_map *visited_ = host_map_of(map);                                      \
+		for (int bucket_ = 0; bucket_ < HOST_BUCKETS; bucket_++)                           \
+			for (struct host_entry *e_ = visited_->buckets[bucket_], *next_; e_;       \
+			     e_ = next_) {                                                         \
+				next_ = e_->next;                                                  \
+				body((void *)(map), (void *)e_->key, (void *)e_->value, context);  \
+			}                                                                          \
+	})
+
 /* The only queue, of free owner ids. */
 static __u32 host_owner;
 
@@ -342,13 +354,11 @@ struct tcp_sock;
 struct unix_sock;
 struct file;
 struct socket;
-struct seq_file;
 
 static struct task_struct *host_task(void);
 static struct tcp_sock *host_tcp(struct sock *sk);
 static struct unix_sock *host_unix(struct sock *sk);
 static void *host_registers(void);
-static void host_seq(struct seq_file *seq, const void *data, __u64 bytes);
 static __u64 host_cookie(struct sock *sk);
 
 #define bpf_get_current_task_btf() host_task()
@@ -359,4 +369,3 @@ static __u64 host_cookie(struct sock *sk);
 #define bpf_skc_to_unix_sock(sk) host_unix(sk)
 #define bpf_get_socket_cookie(sk) host_cookie(sk)
 #define bpf_sock_from_file(file) ((struct socket *)0) /* the iterators over files need a kernel */
-#define bpf_seq_write(seq, data, bytes) host_seq(seq, data, bytes)

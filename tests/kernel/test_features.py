@@ -49,6 +49,17 @@ def test_where_all_is_well_nothing_is_missing() -> None:
     assert features.usable
 
 
+def test_without_the_socket_tracepoints_the_second_rung_serves() -> None:
+    features = judge(
+        replace(
+            ALL_IS_WELL, tracepoints=only("inet_sock_set_state", "tcp_destroy_sock")
+        )
+    )
+    assert features.rung is Rung.FEXIT
+    assert features.usable
+    assert not features.missing
+
+
 @pytest.mark.parametrize(
     ("facts", "rung", "said", "remedy"),
     [
@@ -57,15 +68,6 @@ def test_where_all_is_well_nothing_is_missing() -> None:
             Rung.BCC,
             "no BTF",
             "CONFIG_DEBUG_INFO_BTF",
-        ),
-        (
-            replace(
-                ALL_IS_WELL,
-                tracepoints=only("inet_sock_set_state", "tcp_destroy_sock"),
-            ),
-            Rung.FEXIT,
-            "sock_send_length and sock_recv_length",
-            "Linux 6.3",
         ),
         (
             replace(

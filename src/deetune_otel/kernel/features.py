@@ -46,7 +46,7 @@ TRACEPOINTS: Final = (*_DOORS, *_LIFE)
 
 
 class Rung(IntEnum):
-    """How bytes are seen; this release has the first rung alone."""
+    """How bytes are seen; this release has the first two rungs."""
 
     SOCKET_TRACEPOINTS = 1
     FEXIT = 2
@@ -59,7 +59,7 @@ class Rung(IntEnum):
 
 _RUNGS: Final = {
     Rung.SOCKET_TRACEPOINTS: "socket tracepoints (sock_send_length, sock_recv_length)",
-    Rung.FEXIT: "fexit programs on tcp_sendmsg and tcp_recvmsg (not in this release)",
+    Rung.FEXIT: "fexit programs on the socket operations (inet_sendmsg, inet_recvmsg, ...)",
     Rung.BCC: "programs compiled at start by BCC (not in this release)",
 }
 
@@ -167,7 +167,7 @@ def _missing_kernel(facts: Facts) -> Iterator[Missing]:
             fatal=True,
         )
         return
-    absent = [name for name in TRACEPOINTS if name not in facts.tracepoints]
+    absent = [name for name in _LIFE if name not in facts.tracepoints]
     if absent:
         yield Missing(
             what=f"This kernel has no tracepoint {' and '.join(absent)}.",

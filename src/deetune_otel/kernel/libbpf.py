@@ -78,6 +78,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_program__set_autoload": (_INT, (_POINTER, ct.c_bool)),
     "bpf_program__attach": (_POINTER, (_POINTER,)),
     "bpf_program__attach_iter": (_POINTER, (_POINTER, _POINTER)),
+    "bpf_prog_test_run_opts": (_INT, (_INT, _POINTER)),
     "bpf_link__fd": (_INT, (_POINTER,)),
     "bpf_link__destroy": (_INT, (_POINTER,)),
     "bpf_iter_create": (_INT, (_INT,)),
@@ -143,10 +144,26 @@ class _OpenOptions(ct.Structure):
     _fields_ = (("size", _SIZE), ("object_name", _TEXT))
 
 
-class _IteratorOptions(ct.Structure):
-    """struct bpf_iter_attach_opts."""
+class _RunOptions(ct.Structure):
+    """struct bpf_test_run_opts."""
 
-    _fields_ = (("size", _SIZE), ("link_info", _POINTER), ("link_info_bytes", _U32))
+    _fields_ = (
+        ("size", _SIZE),
+        ("data_in", _POINTER),
+        ("data_out", _POINTER),
+        ("data_size_in", _U32),
+        ("data_size_out", _U32),
+        ("ctx_in", _POINTER),
+        ("ctx_out", _POINTER),
+        ("ctx_size_in", _U32),
+        ("ctx_size_out", _U32),
+        ("retval", _U32),
+        ("repeat", ct.c_int),
+        ("duration", _U32),
+        ("flags", _U32),
+        ("cpu", _U32),
+        ("batch_size", _U32),
+    )
 
 
 class _ProgramInfo(ct.Structure):
@@ -325,19 +342,25 @@ class Program:
         pointer = self._c.bpf_program__attach(self._pointer)
         return Link(self._c, _pointer(pointer, f"attach {self.name}"))
 
-    def iterator(self, over: BpfMap | None = None) -> BpfIterator:
-        """Of a program in a section iter/..., over a map's elements where it is about those."""
-        options = None
-        if over is not None:
-            info = ct.create_string_buffer(over.fd.to_bytes(4, "little"), 16)
-            options = ct.byref(
-                _IteratorOptions(
-                    ct.sizeof(_IteratorOptions), ct.addressof(info), len(info)
-                )
-            )
-        pointer = self._c.bpf_program__attach_iter(self._pointer, options)
+    def iterator(self) -> BpfIterator:
+        """Of a program in a section iter/..."""
+        pointer = self._c.bpf_program__attach_iter(self._pointer, None)
         what = f"attach {self.name}"
         return BpfIterator(self._c, Link(self._c, _pointer(pointer, what)), self.name)
+
+    def run(self, answer_bytes: int = 0) -> bytes:
+        """Of a program in section syscall: runs it once, now; what it wrote into its context."""
+        context = ct.create_string_buffer(answer_bytes) if answer_bytes else None
+        options = _RunOptions(
+            size=ct.sizeof(_RunOptions),
+            ctx_in=ct.addressof(context) if context else None,
+            ctx_size_in=answer_bytes,
+        )
+        fd = self._c.bpf_program__fd(self._pointer)
+        _result(
+            self._c.bpf_prog_test_run_opts(fd, ct.byref(options)), f"run {self.name}"
+        )
+        return context.raw if context else b""
 
     def statistics(self) -> ProgramStatistics:
         """As of now."""

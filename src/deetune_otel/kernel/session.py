@@ -24,14 +24,12 @@ from typing import TYPE_CHECKING, Final
 
 from deetune_otel.kernel.btf import Btf, BtfError
 from deetune_otel.kernel.errors import KernelClosed, KernelUnavailable, RecordError
-from deetune_otel.kernel.features import probe
+from deetune_otel.kernel.features import Rung, probe
 from deetune_otel.kernel.libbpf import (
-    BpfIterator,
     BpfMap,
     BpfObject,
     Libbpf,
     MapType,
-    Program,
     RingBuffer,
 )
 from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
@@ -78,32 +76,12 @@ _HINT_REPORT: Final = (
 # A visit of the listening sockets, of the older connections; what is read out later.
 _LISTENERS: Final = "dt_iter_listeners"
 _SOCKETS: Final = "dt_iter_sockets"
-_OPEN: Final = ("dt_iter_open", "dt_iter_open_unix", "dt_iter_open_lookups")
-_TRAFFIC: Final = ("dt_iter_traffic", "dt_iter_traffic_unix")
-_LATE_LOOKUPS: Final = "dt_iter_late_lookups"
-_UNIX_MARK: Final = "dt_iter_unix_mark"
-_UNIX_SWEEP: Final = "dt_iter_unix_sweep"
-_AGAIN_AND_AGAIN: Final = (
-    *_OPEN,
-    *_TRAFFIC,
-    _UNIX_MARK,
-    _UNIX_SWEEP,
-    _LATE_LOOKUPS,
-    _SOCKETS,
-)
-_ITERATORS: Final = (_LISTENERS, *_AGAIN_AND_AGAIN)
-# An iterator about the elements of a map is told which when it is attached.
-_MAP_ITERATORS: Final = ("iter/bpf_sk_storage_map", "iter/bpf_map_elem")
-_OVER: Final = {
-    "dt_iter_open": "conns",
-    "dt_iter_open_unix": "unix_conns",
-    "dt_iter_open_lookups": "lookups",
-    "dt_iter_traffic": "conns",
-    "dt_iter_traffic_unix": "unix_conns",
-    _LATE_LOOKUPS: "lookups",
-    _UNIX_MARK: "unix_marks",
-    _UNIX_SWEEP: "unix_conns",
-}
+_READ_OPEN: Final = "dt_read_open"
+_READ_TRAFFIC: Final = "dt_read_traffic"
+_SWEEP: Final = "dt_sweep"
+_ASKED: Final = (_READ_OPEN, _READ_TRAFFIC, _SWEEP)
+_RUNG_1: Final = ("dt_sock_recv", "dt_sock_send")
+_ITERATORS: Final = (_LISTENERS, _SOCKETS)
 # Map: type, struct of the key, struct of the value ("": neither).
 _MAPS: Final = {
     "owners": (MapType.HASH, "dt_owner_key", "dt_owner"),
@@ -204,7 +182,6 @@ class Kernel:
         self._recording: KernelRecording | None = None
         self._unix_paths: dict[int, str] = {}
         self._doors = stack.enter_context(ExitStack())
-        self._iterators: dict[str, BpfIterator] = {}
         self._limit_layout = records.layout("dt_owner_limit")
         self._limits = stack.enter_context(_mapped(bpf.maps["owner_limits"]))
         self._operation_cache = stack.enter_context(
@@ -220,7 +197,8 @@ class Kernel:
         Nearly all of its time is the kernel's verification of the programs: some seconds.
         Raises KernelUnavailable, which says what to do; then nothing stays behind.
         """
-        for missing in probe().missing:
+        features = probe()
+        for missing in features.missing:
             if missing.fatal:
                 raise KernelUnavailable(
                     f"{missing.what} {missing.costs}", missing.remedy
@@ -233,6 +211,7 @@ class Kernel:
                 stack.callback(bpf.close)
                 _check_parts(bpf, records)
                 _configure(bpf, settings)
+                _choose_rung(bpf, features.rung)
                 bpf.load()
                 kernel = cls(library, bpf, records, stack)
                 kernel._start(settings.max_owners)
@@ -276,8 +255,7 @@ class Kernel:
         while its exchange is being added.
         """
         with self._open_maps() as maps:
-            for name in (_UNIX_MARK, _UNIX_SWEEP, _LATE_LOOKUPS):
-                self._iterators[name].run()
+            self._programs[_SWEEP].run()
             series: dict[SeriesKey, SeriesValue] = {}
             for keys, values in maps["series"].batches():
                 series.update(self._records.series(keys, values))
@@ -319,8 +297,7 @@ class Kernel:
     def read_traffic(self) -> dict[int, Traffic]:
         """By edge id; asks every live connection first what it carried (0.2 µs each)."""
         with self._open_maps() as maps:
-            for name in _TRAFFIC:
-                self._iterators[name].run()
+            self._programs[_READ_TRAFFIC].run()
             return {
                 edge_id: traffic
                 for keys, values in maps["traffic"].batches()
@@ -351,7 +328,7 @@ class Kernel:
         Looks at every descriptor of every process: some 0.1 µs each.
         """
         with self._open_maps():
-            self._iterators[_SOCKETS].run()
+            self._sockets.run()
 
     def read_ledger(self) -> Ledger:
         """What the doors saw and where it went.
@@ -367,7 +344,7 @@ class Kernel:
                 for index, key in ((i, _U32.pack(i)) for i in lines.values() if i < end)
             }
             is_open = self._records.ledger_line(
-                b"".join(self._iterators[name].run() for name in _OPEN)
+                self._programs[_READ_OPEN].run(maps["ledger"].value_size)
             )
         seen, counted = lines["DT_SEEN"], lines["DT_COUNTED"]
         lost, noted = {}, {}
@@ -485,23 +462,16 @@ class Kernel:
     def _start(self, max_owners: int) -> None:
         for owner_id in range(1, max_owners + 1):
             self._maps["owner_ids"].push(_U32.pack(owner_id))
-        for name in _AGAIN_AND_AGAIN:
-            iterator = self._iterator(self._programs[name])
-            self._stack.callback(iterator.close)
-            self._iterators[name] = iterator
+        self._sockets = self._programs[_SOCKETS].iterator()
+        self._stack.callback(self._sockets.close)
         self._visit_listeners()
         for name, program in self._programs.items():
-            if name not in _ITERATORS and program.autoload:
+            if name not in (*_ITERATORS, *_ASKED) and program.autoload:
                 self._doors.callback(program.attach().close)
-        self._iterators[_SOCKETS].run()
-
-    def _iterator(self, program: Program) -> BpfIterator:
-        if program.section in _MAP_ITERATORS:
-            return program.iterator(self._maps[_OVER[program.name]])
-        return program.iterator()
+        self._sockets.run()
 
     def _visit_listeners(self) -> None:
-        iterator = self._iterator(self._programs[_LISTENERS])
+        iterator = self._programs[_LISTENERS].iterator()
         try:
             iterator.run()
         finally:
@@ -625,7 +595,8 @@ def _read_object(path: Path) -> tuple[bytes, Records]:
 
 def _check_parts(bpf: BpfObject, records: Records) -> None:
     """Every map and program that this package names is there, and as it expects."""
-    wrong = [f"no program {name}" for name in _ITERATORS if name not in bpf.programs]
+    named = (*_ITERATORS, *_ASKED, *_RUNG_1)
+    wrong = [f"no program {name}" for name in named if name not in bpf.programs]
     for name, (map_type, key, value) in _MAPS.items():
         found = bpf.maps.get(name)
         if found is None:
@@ -638,6 +609,15 @@ def _check_parts(bpf: BpfObject, records: Records) -> None:
                 wrong.append(f"map {name} has no {struct_name}")
     if wrong:
         raise _mismatch("; ".join(wrong))
+
+
+def _choose_rung(bpf: BpfObject, rung: Rung) -> None:
+    """Only its doors are loaded: the object has those of every rung."""
+    for program in bpf.programs.values():
+        if program.section.startswith("fexit/"):
+            program.autoload = rung is Rung.FEXIT
+    for name in _RUNG_1:
+        bpf.programs[name].autoload = rung is Rung.SOCKET_TRACEPOINTS
 
 
 def _configure(bpf: BpfObject, settings: KernelSettings) -> None:
