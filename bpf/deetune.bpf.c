@@ -15,7 +15,7 @@
 #define dt_forget_values() asm volatile("" ::: "memory")
 
 #include "door.h"
-#include "iterators.h"
+#include "visits.h"
 
 /* A type is in the object's BTF only where something has it: this gives user space the others. */
 struct dt_contract {
@@ -52,6 +52,12 @@ int BPF_PROG(dt_tcp_state, struct sock *sk, int old, int new)
 	return dt_state(sk, old, new);
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(dt_tcp_connect, struct sock *sk, int old, int new)
+{
+	return dt_connect(sk, new);
+}
+
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(dt_tcp_destroy, struct sock *sk)
 {
@@ -61,13 +67,13 @@ int BPF_PROG(dt_tcp_destroy, struct sock *sk)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(dt_sock_recv, struct sock *sk, int ret, int flags)
 {
-	return dt_io(sk, ret, flags, 0);
+	return dt_io(sk, ret, flags, DT_CONTEXT_RECV);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(dt_sock_send, struct sock *sk, int ret, int flags)
 {
-	return dt_io(sk, ret, flags, 1);
+	return dt_io(sk, ret, flags, DT_CONTEXT_SEND);
 }
 
 /*
@@ -75,30 +81,30 @@ int BPF_PROG(dt_sock_send, struct sock *sk, int ret, int flags)
  * that they stand behind. They are called through the socket's operations, so no compiler inlines
  * them, and their arguments have been the same from 5.10 on.
  */
-#define DT_SEND_DOOR(name, function)                                                               \
+#define DT_SEND_DOOR(name, function, context)                                                      \
 	SEC("?fexit/" #function)                                                                   \
 	int BPF_PROG(name, struct socket *socket, void *message, unsigned long bytes, int ret)     \
 	{                                                                                          \
 		struct sock *sk = socket->sk;                                                      \
                                                                                                    \
-		return sk ? dt_io(sk, ret, 0, 1) : 0;                                              \
+		return sk ? dt_io(sk, ret, 0, context) : 0;                                        \
 	}
 
-#define DT_RECV_DOOR(name, function)                                                               \
+#define DT_RECV_DOOR(name, function, context)                                                      \
 	SEC("?fexit/" #function)                                                                   \
 	int BPF_PROG(name, struct socket *socket, void *message, unsigned long bytes, int flags,   \
 		     int ret)                                                                      \
 	{                                                                                          \
 		struct sock *sk = socket->sk;                                                      \
                                                                                                    \
-		return sk ? dt_io(sk, ret, flags, 0) : 0;                                          \
+		return sk ? dt_io(sk, ret, flags, context) : 0;                                    \
 	}
 
-DT_SEND_DOOR(dt_inet_send, inet_sendmsg)
-DT_RECV_DOOR(dt_inet_recv, inet_recvmsg)
-DT_SEND_DOOR(dt_inet6_send, inet6_sendmsg)
-DT_RECV_DOOR(dt_inet6_recv, inet6_recvmsg)
-DT_SEND_DOOR(dt_unix_send, unix_stream_sendmsg)
-DT_RECV_DOOR(dt_unix_recv, unix_stream_recvmsg)
-DT_SEND_DOOR(dt_unix_packet_send, unix_seqpacket_sendmsg)
-DT_RECV_DOOR(dt_unix_packet_recv, unix_seqpacket_recvmsg)
+DT_RECV_DOOR(dt_inet_recv, inet_recvmsg, DT_CONTEXT_RECV)
+DT_SEND_DOOR(dt_inet_send, inet_sendmsg, DT_CONTEXT_SEND)
+DT_RECV_DOOR(dt_inet6_recv, inet6_recvmsg, DT_CONTEXT_INET6_RECV)
+DT_SEND_DOOR(dt_inet6_send, inet6_sendmsg, DT_CONTEXT_INET6_SEND)
+DT_RECV_DOOR(dt_unix_recv, unix_stream_recvmsg, DT_CONTEXT_UNIX_RECV)
+DT_SEND_DOOR(dt_unix_send, unix_stream_sendmsg, DT_CONTEXT_UNIX_SEND)
+DT_RECV_DOOR(dt_unix_packet_recv, unix_seqpacket_recvmsg, DT_CONTEXT_UNIX_PACKET_RECV)
+DT_SEND_DOOR(dt_unix_packet_send, unix_seqpacket_sendmsg, DT_CONTEXT_UNIX_PACKET_SEND)

@@ -26,6 +26,31 @@ enum dt_window {
 	DT_WINDOW_PAD = DT_HEAD_BYTES,
 };
 
+/*
+ * Where a chunk or a close is worked on. The kernel never runs a program twice at once on one
+ * processor (the guard is each program's own), but any other one on top of it: a close in an
+ * interrupt, a task that preempts another one. So each program has a place of its own. Sends are
+ * odd.
+ */
+enum dt_context {
+	DT_CONTEXT_RECV = 0,
+	DT_CONTEXT_SEND = 1,
+	DT_CONTEXT_INET6_RECV = 2,
+	DT_CONTEXT_INET6_SEND = 3,
+	DT_CONTEXT_UNIX_RECV = 4,
+	DT_CONTEXT_UNIX_SEND = 5,
+	DT_CONTEXT_UNIX_PACKET_RECV = 6,
+	DT_CONTEXT_UNIX_PACKET_SEND = 7,
+	DT_CONTEXT_CLOSE = 8,
+	DT_CONTEXT_SWEEP = 9, /* user space's, one at a time */
+	DT_CONTEXTS = 10,
+};
+
+static __always_inline int dt_is_send(__u32 context)
+{
+	return context & 1;
+}
+
 struct dt_scratch {
 	__u8 buf[DT_WINDOW + DT_WINDOW_PAD];
 	__u64 segment;	    /* user address of what is not yet in the window */

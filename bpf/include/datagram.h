@@ -25,14 +25,11 @@ enum dt_datagram_bound {
 static __always_inline struct dt_conn *dt_udp_conn(struct sock *sk, __u8 role)
 {
 	struct dt_conn *c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	__u64 cookie;
 
 	if (!c || c->transport)
 		return c;
 	dt_init_conn(c, sk, DT_TRANSPORT_UDP, role, 0);
-	cookie = bpf_get_socket_cookie(sk);
-	c->tx_first_seq = cookie ^ dt_unix_salt;
-	c->rx_first_seq = (cookie >> 32) ^ dt_unix_salt;
+	dt_identify(c);
 	dt_address(sk, 0, c->ends.local_address);
 	c->ends.local_port = sk->__sk_common.skc_num;
 	return c;
@@ -105,7 +102,8 @@ static __always_inline void dt_lookup_ends(const struct dt_lookup *l, struct dt_
 }
 
 /* Nobody answered: an exchange without an end. l: a copy, for a deleted entry is soon another's. */
-static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const struct dt_lookup *l)
+static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const struct dt_lookup *l,
+				       struct dt_scratch *s)
 {
 	struct dt_edge_key nobody = {
 		.owner_id = l->owner_id,
@@ -114,14 +112,11 @@ static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const st
 		.port = l->port,
 	};
 	struct dt_edge fresh = {}, *edge;
-	__u32 direction = 0;
-	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
-	struct dt_exchange *x;
+	struct dt_exchange *x = &s->exchange;
 	struct dt_series *v;
 
-	if (!s || bpf_map_delete_elem(&lookups, key))
+	if (bpf_map_delete_elem(&lookups, key))
 		return 0; /* answered meanwhile */
-	x = &s->exchange;
 	*x = (struct dt_exchange){};
 	dt_lookup_ends(l, x, bpf_ktime_get_ns());
 	if (!x->key.edge) {
@@ -157,7 +152,7 @@ static __noinline int dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
 				  : dt_operation(c, key->signature, s->buf, s->end);
 	if (before) { /* asked again */
 		old = *before;
-		dt_lookup_failed(key, &old);
+		dt_lookup_failed(key, &old, s);
 	}
 	if (bpf_map_update_elem(&lookups, key, &l, BPF_NOEXIST))
 		dt_note(DT_LOST_PIPELINE, 1, bytes);
@@ -273,16 +268,15 @@ static __noinline int dt_find_owner_apart(struct dt_conn *c, struct task_struct 
 }
 
 static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct task_struct *t,
-				  __u32 bytes, int is_send)
+				  __u32 bytes, __u32 context)
 {
-	__u32 direction = is_send;
-	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &context);
 	struct dt_dns_message m = {};
 	struct dt_ends ends = {};
 	struct dt_traffic *v;
 	struct dt_edge *edge;
+	int is_send = dt_is_send(context), is_dns;
 	__u8 role = c->role;
-	int is_dns;
 
 	dt_note(DT_DATAGRAMS, 1, bytes);
 	if (!s)

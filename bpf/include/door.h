@@ -80,14 +80,14 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 }
 
 static __noinline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, int flags,
-			       int is_send)
+			       __u32 context)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	__u32 direction = is_send, gap = 0;
-	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &context);
 	const struct dt_recording_rules *rules = dt_recording();
+	int is_send = dt_is_send(context), is_request;
 	struct dt_flight *f;
-	int is_request;
+	__u32 gap = 0;
 
 	if (!s)
 		return 0;
@@ -117,14 +117,14 @@ static __noinline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, 
 		dt_note(DT_OPAQUE, 0, bytes);
 	}
 	if (rules)
-		dt_remember_place(s, direction);
+		dt_remember_place(s, context);
 	if (c->protocol == DT_PROTOCOL_UNDECIDED) {
 		gap = 0; /* it begins here */
 		if (!dt_decide(c, s, is_request))
 			return 0;
 	}
 	if (rules)
-		dt_record(c, direction, is_request);
+		dt_record(c, context, is_request);
 	f = dt_flight_of(c, sk, c->flags & DT_CONN_TENTATIVE);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		c->protocol = DT_PROTOCOL_UNKNOWN;
@@ -153,54 +153,65 @@ static __always_inline void dt_own_idle(struct dt_conn *c, struct sock *sk, stru
 
 /* A connection that ends: a response without a length is whole; who reads that of one that never
  * spoke owns it. */
-static __always_inline int dt_end_of_stream(struct sock *sk)
+static __always_inline int dt_end_of_stream(struct sock *sk, __u32 context)
 {
-	__u32 direction = 0;
 	struct dt_scratch *s;
 	struct dt_flight *f;
 	struct dt_conn *c;
 
 	if (!dt_is_tcp(sk) || !(sk->sk_shutdown & DT_RCV_SHUTDOWN))
 		return 0;
-	c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	c = dt_known_conn(sk);
 	if (!c || c->flags & DT_CONN_IGNORED)
 		return 0;
 	dt_own_idle(c, sk, bpf_get_current_task_btf());
 	if (c->role != DT_ROLE_CLIENT || c->response.phase != DT_PHASE_UNTIL_CLOSE)
 		return 0;
-	f = bpf_sk_storage_get(&flights, sk, 0, 0);
-	s = bpf_map_lookup_elem(&scratch, &direction);
+	f = dt_flight_of(c, sk, 0);
+	s = bpf_map_lookup_elem(&scratch, &context);
 	if (!f || !s)
 		return 0;
 	s->left = 0;
 	return dt_walk_end(c, f, s);
 }
 
-static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_send)
+/* A connection whose handshake was not seen. The bytes of the chunk in hand come on top. */
+static __noinline int dt_meet(struct dt_conn *c, struct sock *sk, __u32 bytes, int is_send)
 {
+	if (!(c->flags & DT_CONN_MIDSTREAM) || dt_visits)
+		dt_note(DT_UNSEEN_HANDSHAKES, 1, 0);
+	dt_established(c, sk);
+	if (c->edge)
+		dt_connected(c);
+	if ((c->flags & (DT_CONN_FIRST_SEQS | DT_CONN_MIDSTREAM)) !=
+	    (DT_CONN_FIRST_SEQS | DT_CONN_MIDSTREAM))
+		return 0;
+	if (is_send)
+		c->sent_before -= bytes;
+	else
+		c->received_before -= bytes;
+	return 0;
+}
+
+static __always_inline int dt_io(struct sock *sk, int ret, int flags, __u32 context)
+{
+	int is_send = dt_is_send(context);
 	struct task_struct *t;
 	struct dt_conn *c;
 
 	if (ret <= 0)
-		return ret || is_send ? 0 : dt_end_of_stream(sk);
+		return ret || is_send ? 0 : dt_end_of_stream(sk, context);
 	if (flags & (DT_MSG_PEEK | DT_MSG_ERRQUEUE | DT_MSG_OOB))
 		return 0;
 	t = bpf_get_current_task_btf();
 	if (t->flags & DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
 		goto not_observed;
 	if (dt_is_tcp(sk)) {
-		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (!c) {
+		c = dt_known_conn(sk);
+		if (!c)
 			c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
-			if (c && !(c->flags & DT_CONN_FIRST_SEQS)) {
-				dt_established(c, sk);
-				/* the chunk in hand comes on top */
-				if (is_send)
-					c->sent_before -= ret;
-				else
-					c->received_before -= ret;
-			}
-		}
+		if (c && !(c->flags & (DT_CONN_ESTABLISHED | DT_CONN_IGNORED)))
+			dt_meet(c, sk, ret, is_send);
 	} else if (dt_observe_unix && dt_is_unix(sk)) {
 		c = dt_unix_conn(sk, 0);
 	} else if (dt_observe_udp && dt_is_udp(sk)) {
@@ -208,7 +219,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 		if (!c)
 			goto not_observed;
 		if (c->transport && !(c->flags & DT_CONN_IGNORED))
-			return dt_datagram(sk, c, t, ret, is_send);
+			return dt_datagram(sk, c, t, ret, context);
 		goto not_observed;
 	} else {
 		goto not_observed;
@@ -220,7 +231,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, int is_sen
 	}
 	if (c->flags & DT_CONN_IGNORED)
 		goto not_observed;
-	return dt_chunk(sk, c, ret, flags, is_send);
+	return dt_chunk(sk, c, ret, flags, context);
 not_observed:
 	dt_note(DT_NOT_OBSERVED, 0, ret);
 	return 0;
@@ -238,6 +249,7 @@ static __noinline int dt_connect_failed(struct dt_conn *c, struct sock *sk)
 		.request.start_ns = c->opened_ns,
 	};
 
+	c->is_connecting = 0;
 	x.response.first_ns = x.response.last_ns = bpf_ktime_get_ns();
 	dt_note(DT_SEEN, 1, 0);
 	dt_count(c, &x);
@@ -245,33 +257,47 @@ static __noinline int dt_connect_failed(struct dt_conn *c, struct sock *sk)
 	return 0;
 }
 
-static __always_inline int dt_state(struct sock *sk, int old, int new)
+/* What a task does to a socket: it connects or listens. A program apart from dt_state, whose
+ * interrupts would not be seen meanwhile. */
+static __always_inline int dt_connect(struct sock *sk, int new)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct dt_conn *c;
 
 	if (!dt_is_tcp(sk))
 		return 0;
-	if (new == DT_TCP_SYN_SENT) {
-		if (t->flags & DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
-			return 0;
-		c = dt_tcp_conn(sk, DT_ROLE_CLIENT, 0);
-		if (c && !(c->flags & DT_CONN_IGNORED))
-			dt_find_edge(c, sk, t);
-	} else if (new == DT_TCP_ESTABLISHED) {
-		c = old == DT_TCP_SYN_RECV ? dt_tcp_conn(sk, DT_ROLE_SERVER, 0)
-					   : bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (!c || c->flags & DT_CONN_IGNORED)
-			return 0;
+	if (new == DT_TCP_LISTEN)
+		dt_listen(sk);
+	if (new != DT_TCP_SYN_SENT || t->flags &DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
+		return 0;
+	c = dt_tcp_conn(sk, DT_ROLE_CLIENT, 0);
+	if (!c || c->flags & DT_CONN_IGNORED)
+		return 0;
+	c->opened_ns = bpf_ktime_get_ns(); /* a socket may try again */
+	c->is_connecting = 1;
+	dt_find_edge(c, sk, t);
+	return 0;
+}
+
+/* What comes of it, as a rule in an interrupt. */
+static __always_inline int dt_state(struct sock *sk, int old, int new)
+{
+	struct dt_conn *c;
+
+	if ((new != DT_TCP_ESTABLISHED &&new != DT_TCP_CLOSE) || !dt_is_tcp(sk))
+		return 0;
+	c = old == DT_TCP_SYN_RECV && new == DT_TCP_ESTABLISHED ? dt_tcp_conn(sk, DT_ROLE_SERVER, 0)
+								: dt_known_conn(sk);
+	if (!c || c->flags & DT_CONN_IGNORED)
+		return 0;
+	if (new == DT_TCP_ESTABLISHED) {
 		dt_established(c, sk);
 		if (c->edge) { /* a client's; a server's is found by who does the I/O */
 			dt_add_connect(c);
 			dt_connected(c);
 		}
-	} else if (new == DT_TCP_CLOSE &&old == DT_TCP_SYN_SENT) {
-		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c && !(c->flags & DT_CONN_IGNORED))
-			dt_connect_failed(c, sk);
+	} else if (old == DT_TCP_SYN_SENT) {
+		dt_connect_failed(c, sk);
 	}
 	return 0;
 }
@@ -315,7 +341,7 @@ static __always_inline void dt_compare_with_tcp(struct dt_conn *c, struct sock *
 /* A function of its own, so that its stack is not under those of what follows. */
 static __noinline int dt_unlist(struct dt_conn *c, struct sock *sk)
 {
-	__u64 cookie = bpf_get_socket_cookie(sk);
+	__u64 cookie = c->cookie;
 	struct dt_live *place = bpf_map_lookup_elem(&live, &cookie);
 
 	dt_closed(c, place ? &place->sampled : &c->sampled, bpf_skc_to_tcp_sock(sk));
@@ -324,16 +350,18 @@ static __noinline int dt_unlist(struct dt_conn *c, struct sock *sk)
 
 static __always_inline int dt_destroy(struct sock *sk)
 {
-	__u32 direction = 0;
-	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &direction);
+	__u32 context = DT_CONTEXT_CLOSE;
+	struct dt_scratch *s = bpf_map_lookup_elem(&scratch, &context);
 	struct dt_conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
 
 	if (!c || !s || c->flags & DT_CONN_IGNORED)
 		return 0;
+	if (c->is_connecting) /* its failure was not seen */
+		dt_connect_failed(c, sk);
 	dt_compare_with_tcp(c, sk);
 	dt_unlist(c, sk);
 	s->left = 0;
 	s->now = bpf_ktime_get_ns();
 	dt_finish(c, bpf_sk_storage_get(&flights, sk, 0, 0), s);
-	return dt_record_end(c);
+	return dt_record_end(c, context);
 }

@@ -227,6 +227,9 @@ enum dt_ledger_line {
 	DT_ANSWERS_DROPPED =
 		15,		/* DNS answers that user space was not told of: the ring was full */
 	DT_OVERFLOW_JOINS = 16, /* connections whose two edges were not joined: the map was full */
+	DT_OVERFLOW_CONNECTIONS = 17, /* that visits do not find: the map was full */
+	DT_UNSEEN_ENDS = 18,	      /* connections whose end no program saw */
+	DT_UNSEEN_HANDSHAKES = 19,    /* connections whose begin no program saw */
 	/* lost: parts of the balance */
 	DT_LOST_FIRST = 20,
 	DT_LOST_STATE = 20,	 /* no memory for the connection's state */

@@ -31,6 +31,14 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
 struct in6_addr___k {
 	union {
 		__u32 u6_addr32[4];
@@ -46,6 +54,7 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	atomic64_t skc_cookie;
+	refcount_t skc_refcnt;
 	struct in6_addr___k skc_v6_daddr;
 	struct in6_addr___k skc_v6_rcv_saddr;
 };

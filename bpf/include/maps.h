@@ -22,6 +22,10 @@ __u32 dt_own_tgid;
 __u32 dt_own_pid_level;	    /* how deep the agent's pid namespace is; 0: the root's */
 __u64 dt_own_pid_namespace; /* its address */
 
+/* Visits of all sockets that have ended. Before the first, whoever is met may be older than the
+ * agent. */
+static __u32 dt_visits;
+
 /* Unix sockets are named by inode numbers, which other hosts have too: this tells them apart. */
 __u32 dt_unix_salt;
 
@@ -167,36 +171,38 @@ struct { /* TCP sockets with a known protocol; kernel inserts, freed with the so
 	__type(value, struct dt_flight);
 } flights SEC(".maps");
 
+/* Where a connection with storage is, for visits, which have no socket to ask for it. */
 struct dt_live {
-	__u64 sk; /* addresses: of the socket and of its state */
-	__u64 conn;
+	__u64 conn; /* address of its state */
 	struct dt_sampled sampled;
+	__u32 opened_edge; /* that counts it as opened; 0: none */
+	__u32 pad;
 };
 
-struct { /* cookie of a TCP socket -> where it is; kernel inserts and deletes */
+struct { /* cookie -> place; kernel inserts and deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 131072);
+	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, struct dt_live);
 } live SEC(".maps");
 
-struct { /* a connection's state as it is read by a visit */
+struct { /* a connection's state, copied by a visit */
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dt_conn);
 } seen_conn SEC(".maps");
 
-/* Nothing tells of a Unix socket's end, so its state lives in hashes, and the sweep looks whether
- * the socket is still there. */
-struct { /* socket cookie -> connection; kernel inserts, the sweep deletes */
+/* Nothing tells of the end of a Unix socket, or of one of MPTCP. So their state lives in hashes,
+ * and the sweep looks whether the socket is still there. */
+struct { /* cookie -> connection; kernel inserts, the sweep deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 32768);
 	__type(key, __u64);
 	__type(value, struct dt_conn);
-} unix_conns SEC(".maps");
+} hashed_conns SEC(".maps");
 
 struct { /* the same with a known protocol */
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -204,7 +210,7 @@ struct { /* the same with a known protocol */
 	__uint(max_entries, 32768);
 	__type(key, __u64);
 	__type(value, struct dt_flight);
-} unix_flights SEC(".maps");
+} hashed_flights SEC(".maps");
 
 struct dt_spill_key {
 	__u64 conn; /* address of its state: unique while it lives, entries end with it */
@@ -281,17 +287,17 @@ struct dt_listener_key {
 	__u16 pad;
 };
 
-struct { /* listening sockets found at start: tells the role of older connections */
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+struct { /* ports that listen or did: tells a role where no handshake was seen; the oldest makes
+	    room */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct dt_listener_key);
 	__type(value, __u32);
 } listeners SEC(".maps");
 
-struct { /* one for each direction: a send may be interrupted by a close, never by a send */
+struct { /* context -> what it works with */
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, DT_CONTEXTS);
 	__type(key, __u32);
 	__type(value, struct dt_scratch);
 } scratch SEC(".maps");
@@ -345,9 +351,9 @@ struct dt_copy {
 	__u8 pad[6];
 };
 
-struct { /* one for each direction, like scratch */
+struct { /* context -> the piece that it makes */
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, DT_CONTEXTS);
 	__type(key, __u32);
 	__type(value, struct dt_copy);
 } copies SEC(".maps");

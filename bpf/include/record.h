@@ -25,8 +25,8 @@ static __always_inline void dt_recording_note(__u32 line, __u64 exchanges, __u64
 	struct dt_ledger *v = bpf_map_lookup_elem(&recording_ledger, &line);
 
 	if (v) {
-		v->exchanges += exchanges;
-		v->bytes += bytes;
+		__sync_fetch_and_add(&v->exchanges, exchanges);
+		__sync_fetch_and_add(&v->bytes, bytes);
 	}
 }
 
@@ -243,9 +243,9 @@ static long dt_copy_step(__u32 i, struct dt_copy **at)
 }
 
 /* Where the chunk's bytes are, before anybody passes over them. */
-static __always_inline void dt_remember_place(const struct dt_scratch *s, __u32 direction)
+static __always_inline void dt_remember_place(const struct dt_scratch *s, __u32 context)
 {
-	struct dt_copy *k = bpf_map_lookup_elem(&copies, &direction);
+	struct dt_copy *k = bpf_map_lookup_elem(&copies, &context);
 
 	if (!k)
 		return;
@@ -312,10 +312,10 @@ static __always_inline int dt_decide_recorded(struct dt_conn *c, __u32 epoch, in
 }
 
 /* Copies the chunk that dt_remember_place saw, before it is walked. */
-__noinline int dt_record(struct dt_conn *c, __u32 direction, int is_request)
+__noinline int dt_record(struct dt_conn *c, __u32 context, int is_request)
 {
 	const struct dt_recording_rules *rules = dt_recording();
-	struct dt_copy *k = bpf_map_lookup_elem(&copies, &direction);
+	struct dt_copy *k = bpf_map_lookup_elem(&copies, &context);
 	__u8 flags = 0;
 	int is_idle;
 
@@ -330,7 +330,7 @@ __noinline int dt_record(struct dt_conn *c, __u32 direction, int is_request)
 	if (is_idle)
 		flags |= DT_PIECE_START;
 	k->piece.flags = flags;
-	k->piece.other_offset = dt_offset(c, !direction);
+	k->piece.other_offset = dt_offset(c, !dt_is_send(context));
 	k->have = 0;
 	k->hidden = 0;
 	if (c->protocol != DT_PROTOCOL_UNKNOWN)
@@ -350,11 +350,10 @@ __noinline int dt_record(struct dt_conn *c, __u32 direction, int is_request)
 }
 
 /* The connection has ended, and all of it is counted. */
-__noinline int dt_record_end(struct dt_conn *c)
+__noinline int dt_record_end(struct dt_conn *c, __u32 context)
 {
 	const struct dt_recording_rules *rules = dt_recording();
-	__u32 direction = 0;
-	struct dt_copy *k = bpf_map_lookup_elem(&copies, &direction);
+	struct dt_copy *k = bpf_map_lookup_elem(&copies, &context);
 	struct dt_recorded_key key;
 	struct dt_recorded *found;
 	int is_client;

@@ -17,6 +17,9 @@ static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u
 	if (dt_only_netns && c->netns != dt_only_netns)
 		c->flags |= DT_CONN_IGNORED;
 	c->opened_ns = bpf_ktime_get_ns();
+	c->cookie = bpf_get_socket_cookie(sk);
+	c->sk = (__u64)sk;
+	c->sampled.sent = c->sampled.received = c->sampled.retransmits = c->cookie << DT_TOLD_BITS;
 	dt_forget_values();
 	c->transport = transport; /* last: says that the others are there */
 }
@@ -32,6 +35,7 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 	c->ends.local_port = sk->__sk_common.skc_num;
 	c->ends.peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	c->flags |= DT_CONN_ESTABLISHED;
+	c->is_connecting = 0;
 	tp = sk->sk_protocol == DT_IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (!tp)
 		return;
@@ -87,27 +91,83 @@ static __always_inline int dt_is_unix(struct sock *sk)
 	       (sk->sk_type == DT_SOCK_STREAM || sk->sk_type == DT_SOCK_SEQPACKET);
 }
 
-/* So that visits find it. */
-static __noinline int dt_list(struct dt_conn *c, struct sock *sk)
+/* A port that is listened on: its connections are a server's. */
+static __always_inline void dt_listen(struct sock *sk)
 {
-	struct dt_live place = { .sk = (__u64)sk, .conn = (__u64)c };
-	__u64 cookie = bpf_get_socket_cookie(sk);
+	struct dt_listener_key key = {
+		.netns = sk->__sk_common.skc_net.net->ns.inum,
+		.port = sk->__sk_common.skc_num,
+	};
+	__u32 one = 1;
 
-	return bpf_map_update_elem(&live, &cookie, &place, BPF_ANY);
+	if (key.port)
+		bpf_map_update_elem(&listeners, &key, &one, BPF_ANY);
 }
 
-static __always_inline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, __u8 flags)
+/* The socket goes through tcp_destroy_sock, so what is known of it can lie in its storage. */
+static __always_inline int dt_end_is_told(struct sock *sk)
 {
-	struct dt_conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+	return sk->sk_protocol == DT_IPPROTO_TCP;
+}
+
+static const struct dt_conn dt_no_conn;
+static const struct dt_flight dt_no_flight;
+
+/* The state in a hash, made where there is none. A new one has no transport yet. */
+static __always_inline struct dt_conn *dt_hashed_conn(struct sock *sk)
+{
+	__u64 cookie = bpf_get_socket_cookie(sk);
+	struct dt_conn *c = bpf_map_lookup_elem(&hashed_conns, &cookie);
 
 	if (c)
 		return c;
-	c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!c || c->transport) /* no memory, or the other direction was faster */
+	bpf_map_update_elem(&hashed_conns, &cookie, &dt_no_conn, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&hashed_conns, &cookie);
+}
+
+/* The state of a TCP socket that has one. */
+static __always_inline struct dt_conn *dt_known_conn(struct sock *sk)
+{
+	__u64 cookie;
+
+	if (dt_end_is_told(sk))
+		return bpf_sk_storage_get(&conns, sk, 0, 0);
+	cookie = bpf_get_socket_cookie(sk);
+	return bpf_map_lookup_elem(&hashed_conns, &cookie);
+}
+
+/* So that visits find it. */
+static __noinline int dt_list(struct dt_conn *c)
+{
+	struct dt_live place = { .conn = (__u64)c, .sampled = c->sampled };
+	__u64 cookie = c->cookie;
+
+	if (bpf_map_update_elem(&live, &cookie, &place, BPF_ANY))
+		dt_note(DT_OVERFLOW_CONNECTIONS, 1, 0);
+	return 0;
+}
+
+/* Where there are no sequence numbers, the cookie tells connections apart. */
+static __always_inline void dt_identify(struct dt_conn *c)
+{
+	c->tx_first_seq = c->cookie ^ dt_unix_salt;
+	c->rx_first_seq = (c->cookie >> 32) ^ dt_unix_salt;
+}
+
+static __noinline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, __u8 flags)
+{
+	int is_told = dt_end_is_told(sk);
+	struct dt_conn *c = is_told ? bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE)
+				    : dt_hashed_conn(sk);
+
+	if (!c || c->transport) /* no memory, or it was there */
 		return c;
+	c->is_hashed = !is_told;
 	dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, flags);
-	if (!(c->flags & DT_CONN_IGNORED))
-		dt_list(c, sk);
+	if (!is_told)
+		dt_identify(c);
+	else if (!(c->flags & DT_CONN_IGNORED))
+		dt_list(c);
 	return c;
 }
 
@@ -133,9 +193,6 @@ static __always_inline __u32 dt_inode(struct sock *sk)
 	return alloc ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
 }
 
-static const struct dt_conn dt_no_conn;
-static const struct dt_flight dt_no_flight;
-
 /* The peer has an inode once it was accepted, and until it is closed. */
 static __always_inline void dt_unix_peer(struct dt_conn *c, struct sock *sk)
 {
@@ -152,21 +209,18 @@ static __always_inline void dt_unix_peer(struct dt_conn *c, struct sock *sk)
 
 static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 {
-	__u64 cookie = bpf_get_socket_cookie(sk);
-	struct dt_conn *c = bpf_map_lookup_elem(&unix_conns, &cookie);
+	struct dt_conn *c = dt_hashed_conn(sk);
 	struct unix_sock *u;
 
-	if (c && !(c->flags & DT_CONN_FIRST_SEQS))
-		dt_unix_peer(c, sk);
-	if (c)
-		return c;
-	if (bpf_map_update_elem(&unix_conns, &cookie, &dt_no_conn, BPF_NOEXIST))
-		return bpf_map_lookup_elem(&unix_conns, &cookie);
-	c = bpf_map_lookup_elem(&unix_conns, &cookie);
 	if (!c)
 		return 0;
+	if (c->transport) {
+		if (!(c->flags & DT_CONN_FIRST_SEQS))
+			dt_unix_peer(c, sk);
+		return c;
+	}
+	c->is_hashed = 1;
 	dt_init_conn(c, sk, DT_TRANSPORT_UNIX, dt_unix_role(sk), flags);
-	c->sk = (__u64)sk;
 	u = bpf_skc_to_unix_sock(sk);
 	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
 		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
@@ -180,13 +234,12 @@ static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
 static __always_inline struct dt_flight *dt_flight_of(struct dt_conn *c, struct sock *sk,
 						      int create)
 {
-	__u64 cookie;
+	__u64 cookie = c->cookie;
 
-	if (c->transport == DT_TRANSPORT_TCP)
+	if (!c->is_hashed)
 		return bpf_sk_storage_get(&flights, sk, 0,
 					  create ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	cookie = bpf_get_socket_cookie(sk);
 	if (create)
-		bpf_map_update_elem(&unix_flights, &cookie, &dt_no_flight, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&unix_flights, &cookie);
+		bpf_map_update_elem(&hashed_flights, &cookie, &dt_no_flight, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&hashed_flights, &cookie);
 }

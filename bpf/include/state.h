@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * What is remembered of a connection. The engine takes pointers to it and never asks where it
- * lives: socket storage for TCP, a hash for Unix sockets (nothing tells of their end).
+ * lives: socket storage for TCP, a hash for sockets of which nothing tells the end.
  *
  * The two directions may run on two CPUs at once, and a response may be walked before the request
  * that it answers (a reader thread is faster than the writer's return). So each direction owns its
@@ -22,6 +22,8 @@ enum dt_bound {
 	/* Connections that break their protocol's rules so often are counted by turns instead. */
 	DT_DESYNCS = 4,
 };
+
+#define DT_TOLD_BITS 48 /* 281 TB of one connection */
 
 enum dt_phase {
 	DT_PHASE_START = 0,	  /* between messages */
@@ -77,12 +79,13 @@ struct dt_ends {
 	__u16 peer_port;
 };
 
-/* What a connection's edge has been told of it so far. */
+/* What a connection's edge has been told of it so far. Above DT_TOLD_BITS each number has the end
+ * of the connection's cookie: where a number lies in a hash, its place may be another's by the time
+ * that it is written, and that is then found out. */
 struct dt_sampled {
 	__u64 sent; /* of sent_bytes and sent_blind */
 	__u64 received;
-	__u32 retransmits;
-	__u32 pad;
+	__u64 retransmits;
 };
 
 struct dt_conn {
@@ -97,8 +100,9 @@ struct dt_conn {
 	__u64 settled_bytes; /* of both, in a series or in a line of the ledger */
 	__u64 turn_start_ns;
 	__u64 turn_bytes;	   /* of the open turn's request, not yet settled */
-	__u64 sk;		   /* Unix: the socket's address, for the sweep */
-	struct dt_sampled sampled; /* Unix: TCP's are in live */
+	__u64 cookie;		   /* of its socket, never given twice */
+	__u64 sk;		   /* its address */
+	struct dt_sampled sampled; /* is_hashed: the others' is in live */
 	__u64 batch;		   /* sendmmsg/recvmmsg: the vector last seen ... */
 	__u32 batch_next;	   /* ... its next entry ... */
 	__u32 batch_bytes;	   /* ... and what the entry before it carried */
@@ -110,7 +114,9 @@ struct dt_conn {
 	__u32 netns;
 	__u32 completed; /* exchanges */
 	__u32 serving;	 /* thread that has this connection's request in hand; 0: none */
-	__u32 pad;
+	__u8 is_hashed;	 /* lives in hashed_conns */
+	__u8 is_connecting;
+	__u8 pad[2];
 	__u32 opened_edge;    /* that counts this connection as opened; 0: none */
 	__u32 retransmits;    /* before the agent was there */
 	__u32 recorded_epoch; /* of the recording that decided about this connection */

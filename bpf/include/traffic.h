@@ -124,6 +124,8 @@ static __always_inline void dt_join_ends(struct dt_conn *c)
 /* A connection that is established and has an edge: counted there, and no more where it was. */
 static __always_inline void dt_connected(struct dt_conn *c)
 {
+	__u64 cookie = c->cookie;
+	struct dt_live *place;
 	struct dt_traffic *v;
 
 	if (!(c->flags & DT_CONN_ESTABLISHED) || c->opened_edge == c->edge)
@@ -135,6 +137,9 @@ static __always_inline void dt_connected(struct dt_conn *c)
 	if (v)
 		__sync_fetch_and_add(&v->opened, 1);
 	c->opened_edge = c->edge;
+	place = bpf_map_lookup_elem(&live, &cookie);
+	if (place)
+		place->opened_edge = c->edge;
 	if (c->flags & DT_CONN_FIRST_SEQS)
 		dt_join_ends(c);
 }
@@ -152,13 +157,14 @@ static __always_inline void dt_add_connect(struct dt_conn *c)
 		__sync_fetch_and_add(&v->connect_buckets[i], 1);
 }
 
-/* What came since the last time; a close may come in between, and each byte is added once. */
-static __always_inline void dt_add_since(__u64 *sum, __u64 *added, __u64 now)
+/* What came since the last time; a close may come in between, and each is added once. */
+static __always_inline void dt_add_since(__u64 *sum, __u64 *told, __u64 cookie, __u64 now)
 {
-	__u64 before = *added;
+	__u64 tag = cookie << DT_TOLD_BITS, before = *told;
 
-	for (int i = 0; i < 2 && now > before; i++) {
-		__u64 found = __sync_val_compare_and_swap(added, before, now);
+	now |= tag;
+	for (int i = 0; i < 2 && !((before ^ tag) >> DT_TOLD_BITS) && now > before; i++) {
+		__u64 found = __sync_val_compare_and_swap(told, before, now);
 
 		if (found == before) {
 			__sync_fetch_and_add(sum, now - before);
@@ -173,17 +179,16 @@ static __always_inline void dt_sample(const struct dt_conn *c, struct dt_sampled
 				      __u32 retransmits, __u32 srtt_us)
 {
 	struct dt_traffic *v = dt_traffic_of(c->edge);
-	__u32 before, rtt_us = srtt_us >> 3, i;
+	__u32 rtt_us = srtt_us >> 3, i;
 
 	if (!v)
 		return;
-	dt_add_since(&v->sent_bytes, &told->sent, c->sent_bytes + c->sent_blind);
-	dt_add_since(&v->received_bytes, &told->received, c->received_bytes + c->received_blind);
-	before = told->retransmits;
-	if (retransmits > c->retransmits + before &&
-	    __sync_val_compare_and_swap(&told->retransmits, before, retransmits - c->retransmits) ==
-		    before)
-		__sync_fetch_and_add(&v->retransmits, retransmits - c->retransmits - before);
+	dt_add_since(&v->sent_bytes, &told->sent, c->cookie, c->sent_bytes + c->sent_blind);
+	dt_add_since(&v->received_bytes, &told->received, c->cookie,
+		     c->received_bytes + c->received_blind);
+	if (retransmits > c->retransmits)
+		dt_add_since(&v->retransmits, &told->retransmits, c->cookie,
+			     retransmits - c->retransmits);
 	if (!rtt_us)
 		return;
 	__sync_fetch_and_add(&v->rtt_sum_ns, rtt_us * 1000ULL);
@@ -192,14 +197,18 @@ static __always_inline void dt_sample(const struct dt_conn *c, struct dt_sampled
 		__sync_fetch_and_add(&v->rtt_buckets[i], 1);
 }
 
+static __always_inline void dt_count_closed(__u32 edge)
+{
+	struct dt_traffic *v = dt_traffic_of(edge);
+
+	if (v)
+		__sync_fetch_and_add(&v->closed, 1);
+}
+
 static __always_inline void dt_closed(struct dt_conn *c, struct dt_sampled *told,
 				      struct tcp_sock *tp)
 {
-	struct dt_traffic *v;
-
 	dt_sample(c, told, tp ? tp->total_retrans : 0, tp ? tp->srtt_us : 0);
-	v = dt_traffic_of(c->opened_edge);
-	if (v)
-		__sync_fetch_and_add(&v->closed, 1);
+	dt_count_closed(c->opened_edge);
 	c->opened_edge = 0;
 }

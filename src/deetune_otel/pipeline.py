@@ -568,6 +568,7 @@ def _kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings
         max_owners=kernel.max_owners,
         max_edges=kernel.max_edges,
         max_series=kernel.max_series,
+        max_connections=kernel.max_connections,
         ring_bytes=kernel.ring_bytes,
     )
 

@@ -31,7 +31,10 @@ def ledger(of: Ledger) -> dict[str, Any]:
 def cost(
     programs: Mapping[str, ProgramCost], *, cpu_time_ns: int, memory_bytes: int
 ) -> dict[str, Any]:
-    """Runs of the programs are known only where the kernel keeps BPF statistics."""
+    """Runs of the programs are known only where the kernel keeps BPF statistics.
+
+    How often a program was not run, because it was running on that processor, is always known.
+    """
     return {
         "cpu_s": cpu_time_ns / 1e9,
         "memory_bytes": memory_bytes,
@@ -39,10 +42,11 @@ def cost(
             name: {
                 "runs": one.runs,
                 "time_ns": one.run_time_ns,
-                "ns_per_run": round(one.run_time_ns / one.runs, 1),
+                "ns_per_run": round(one.run_time_ns / max(one.runs, 1), 1),
+                "not_run": one.recursion_misses,
             }
             for name, one in programs.items()
-            if one.runs
+            if one.runs or one.recursion_misses
         },
     }
 

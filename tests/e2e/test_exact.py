@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,18 +16,63 @@ from tests.process import wait_for_equal, wait_until
 from tests.programs import Nginx, Redis, pipelined, redis_benchmark, wrk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-LOAD_S: Final = 10
+LOAD_S: Final = 8
+LOOPBACK_QUEUE: Final = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
 CONNECTIONS: Final = 16
 PIPELINES: Final = 10_000
 DEPTH: Final = 16
 REDIS_REQUESTS: Final = 300_000
 
 
+@pytest.fixture(params=[False, True], ids=["direct", "steered"])
+def _steering(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Steered, what loopback receives is worked on in interrupts, as with a real network card.
+
+    An interrupt may come at any instruction of a program, and closes a connection meanwhile.
+    """
+    before = LOOPBACK_QUEUE.read_text()
+    processors = (1 << (os.cpu_count() or 1)) - 1
+    LOOPBACK_QUEUE.write_text(f"{processors if request.param else 0:x}")
+    yield
+    LOOPBACK_QUEUE.write_text(before)
+
+
+@pytest.mark.usefixtures("_steering")
+def test_closes_do_not_disturb_what_they_interrupt(tmp_path: Path) -> None:
+    with (
+        Nginx.start(tmp_path) as nginx,
+        Agent.start(tmp_path, {}) as agent,
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        loads = [
+            pool.submit(
+                wrk,
+                nginx.url,
+                seconds=LOAD_S,
+                connections=CONNECTIONS,
+                keep_alive=keep_alive,
+                folder=tmp_path,
+            )
+            for keep_alive in (True, False)
+        ]
+        asked = sum(load.result().requests for load in loads)
+        assert asked > 1000
+        server, client = _counts(agent, nginx)
+        wait_for_equal(
+            lambda: server().total(), nginx.answered().total(), "nginx's own count"
+        )
+        wait_for_equal(lambda: client()["200"], asked, "the clients' own count")
+        agent.wait_for_balance()
+        ledger = agent.status()["ledger"]
+        assert not any(ledger["lost"]["unparsed"].values())
+        assert not any(ledger["noted"]["demoted"].values())
+
+
+@pytest.mark.usefixtures("_steering")
 @pytest.mark.parametrize("keep_alive", [True, False])
 def test_every_http_request_is_counted(*, keep_alive: bool, tmp_path: Path) -> None:
     with Nginx.start(tmp_path) as nginx, Agent.start(tmp_path, {}) as agent:

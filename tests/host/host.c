@@ -116,6 +116,7 @@ static void host_do_open(const struct host_op *op, struct host_sock *s)
 	memset(s, 0, sizeof(*s));
 	s->is_open = 1;
 	sk->__sk_common.skc_cookie.counter = ++host_cookies;
+	sk->__sk_common.skc_refcnt.refs.counter = 1;
 	s->alloc.vfs_inode.i_ino = 1000 + op->sock;
 	sk->sk_socket = &s->alloc.socket;
 	sk->sk_type = DT_SOCK_STREAM;
@@ -147,7 +148,7 @@ static void host_do_open(const struct host_op *op, struct host_sock *s)
 		return;
 	}
 	if (is_client)
-		dt_tcp_state(sk, DT_TCP_CLOSE, DT_TCP_SYN_SENT);
+		dt_tcp_connect(sk, DT_TCP_CLOSE, DT_TCP_SYN_SENT);
 	dt_tcp_state(sk, is_client ? DT_TCP_SYN_SENT : DT_TCP_SYN_RECV, DT_TCP_ESTABLISHED);
 }
 
@@ -260,6 +261,7 @@ static void host_do_close(struct host_sock *s)
 	s->tcp.bytes_acked++; /* the FINs */
 	s->tcp.copied_seq++;
 	dt_tcp_destroy(&s->sk);
+	s->sk.__sk_common.skc_refcnt.refs.counter = 0;
 	host_delete(&flights, &key, sizeof(key));
 	host_delete(&conns, &key, sizeof(key));
 }
@@ -269,7 +271,7 @@ static void host_do_refused(const struct host_op *op, struct host_sock *s)
 	struct host_op open = { .to = DT_ROLE_CLIENT, .what = HOST_MIDSTREAM };
 
 	host_do_open(&open, s);
-	dt_tcp_state(&s->sk, DT_TCP_CLOSE, DT_TCP_SYN_SENT);
+	dt_tcp_connect(&s->sk, DT_TCP_CLOSE, DT_TCP_SYN_SENT);
 	s->sk.sk_err = op->bytes;
 	dt_tcp_state(&s->sk, DT_TCP_SYN_SENT, DT_TCP_CLOSE);
 }

@@ -178,6 +178,14 @@ class KernelSettings(Section):
             most=1 << 16,
         ),
     )
+    max_connections: int = field(
+        default=1 << 16,
+        metadata=about(
+            "Open connection ends that are told apart: so many over TCP, and so many over Unix sockets.",
+            least=1024,
+            most=1 << 22,
+        ),
+    )
     ring_bytes: int = field(
         default=1 << 20,
         metadata=about(
