@@ -34,12 +34,19 @@ def test_the_ledger_says_whether_it_balances() -> None:
 
 
 def test_programs_show_their_cost_where_it_was_measured() -> None:
-    programs = {"a": ProgramCost(4, 1000, 0, 50), "b": ProgramCost(0, 0, 0, 50)}
+    programs = {
+        "a": ProgramCost(4, 1000, 0, 50),
+        "b": ProgramCost(0, 0, 0, 50),
+        "c": ProgramCost(0, 0, 7, 50),
+    }
     said = status.cost(programs, cpu_time_ns=2_000_000_000, memory_bytes=7)
     assert said == {
         "cpu_s": 2,
         "memory_bytes": 7,
-        "programs": {"a": {"runs": 4, "time_ns": 1000, "ns_per_run": 250}},
+        "programs": {
+            "a": {"runs": 4, "time_ns": 1000, "ns_per_run": 250, "not_run": 0},
+            "c": {"runs": 0, "time_ns": 0, "ns_per_run": 0, "not_run": 7},
+        },
     }
 
 

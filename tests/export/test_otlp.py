@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc  # type: ignore[import-untyped]
 import pytest
-from tests.export.makers import DELTA, counter, number, reading, span, spans
+from tests.export.makers import (
+    DELTA,
+    buckets,
+    counter,
+    gauge,
+    histogram,
+    number,
+    reading,
+    span,
+    spans,
+)
 from tests.export.receivers import TLS, GrpcReceiver, HttpReceiver, Receiver
 from tests.process import answers, free_port, wait_until
 
@@ -166,6 +176,44 @@ def test_a_large_reading_goes_in_parts(
     queue.put([reading(counter("c", *(number(n, k=str(n)) for n in range(10))))])
     assert queue.close(10).sent == 1
     assert [len(one.points) for one in receiver.taken] == [4, 4, 2]
+
+
+def test_a_number_out_of_range_costs_only_itself(
+    receiver: Receiver, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The encoder refuses a whole batch for one such number."""
+    queue = reading_worker(
+        target(Signal.METRICS, protocol=protocol, endpoint=receiver.endpoint)
+    )
+    queue.put(
+        [
+            reading(
+                gauge("open.bytes", number(0xFF01010101000101), number(7, k="v")),
+                counter("most", number((1 << 63) - 1), number(1 << 63, k="over")),
+                histogram("durations", buckets(1, -1, 0), buckets(1, 2, 3, k="v")),
+            )
+        ]
+    )
+    stats = queue.close(10)
+    assert (stats.sent, stats.points_lost) == (1, 3)
+    (arrived,) = receiver.taken
+    histograms = [one for one in arrived.points if hasattr(one, "bucket_counts")]
+    numbers = [one.as_int for one in arrived.points if one not in histograms]
+    assert [list(one.bucket_counts) for one in histograms] == [[1, 2, 3]]
+    assert sorted(numbers) == [7, (1 << 63) - 1]
+    assert caplog.text.count("open.bytes: a number is out of range") == 1
+
+
+def test_a_span_out_of_range_costs_only_itself(
+    receiver: Receiver, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = span_worker(target(protocol=protocol, endpoint=receiver.endpoint))
+    too_early = span("too early")
+    too_early._start_time = -1
+    queue.put([*spans(2), too_early])
+    stats = queue.close(10)
+    assert (stats.sent, lost(stats)) == (2, {"rejected": 1})
+    assert "too early: a number is out of range" in caplog.text
 
 
 # A backend that fails

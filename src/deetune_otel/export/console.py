@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +27,7 @@ from opentelemetry.trace import StatusCode, format_trace_id
 
 from deetune_otel.export.items import points_of, walk
 from deetune_otel.export.queue import Delivery
+from deetune_otel.export.ranges import RangeCheck
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from deetune_otel.export.items import Point
 
 __all__ = ["ConsoleMetricExporter", "ConsoleSpanExporter"]
+
+_log = logging.getLogger(__name__)
 
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
@@ -47,6 +52,7 @@ class _Console:
 
     def __init__(self, stream: TextIO, *, as_json: bool = False) -> None:
         self._stream = stream
+        self._check = RangeCheck(_log)
         self._as_json = as_json
 
     def _write(self, lines: Sequence[str]) -> Delivery[Any]:
@@ -69,14 +75,20 @@ class _Console:
 class ConsoleSpanExporter(_Console):
     def export(self, batch: Sequence[ReadableSpan]) -> Delivery[ReadableSpan]:
         if self._as_json:
-            return self._write([_otlp_json(encode_spans(batch))])
+            spans, refused = self._check.spans(batch)
+            written = self._write([_otlp_json(encode_spans(spans))])
+            return replace(written, refused=refused)
         return self._write([_span_line(span) for span in batch])
 
 
 class ConsoleMetricExporter(_Console):
     def export(self, batch: Sequence[MetricsData]) -> Delivery[MetricsData]:
         if self._as_json:
-            return self._write([_otlp_json(encode_metrics(one)) for one in batch])
+            checked = [self._check.reading(one) for one in batch]
+            written = self._write(
+                [_otlp_json(encode_metrics(one)) for one, _ in checked]
+            )
+            return replace(written, refused=sum(refused for _, refused in checked))
         return self._write([line for one in batch for line in _table(one)])
 
 

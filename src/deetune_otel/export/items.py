@@ -27,13 +27,21 @@ from opentelemetry.sdk.metrics.export import (
 from deetune_otel.export.queue import Folded
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-__all__ = ["Point", "ReadingFold", "reading_bytes", "span_bytes", "split", "walk"]
+__all__ = [
+    "Point",
+    "ReadingFold",
+    "keep_points",
+    "reading_bytes",
+    "span_bytes",
+    "split",
+    "walk",
+]
 
 Point: TypeAlias = NumberDataPoint | HistogramDataPoint
 
@@ -96,6 +104,25 @@ def split(reading: MetricsData, max_points: int) -> list[MetricsData]:
     if part:
         parts.append(_assemble(part))
     return parts
+
+
+def keep_points(
+    reading: MetricsData,
+    is_kept: Callable[[Point], bool],
+    on_dropped: Callable[[str], None],
+) -> tuple[MetricsData, int]:
+    """Without the points that are not kept, and how many those are; `on_dropped` gets metric names."""
+    dropped = 0
+    parts: list[tuple[Place, Sequence[Point]]] = []
+    for at in walk(reading):
+        points = points_of(at.metric)
+        kept = [point for point in points if is_kept(point)]
+        if kept:
+            parts.append((at, kept))
+        if len(kept) < len(points):
+            dropped += len(points) - len(kept)
+            on_dropped(at.metric.name)
+    return (_assemble(parts), dropped) if dropped else (reading, 0)
 
 
 class ReadingFold:

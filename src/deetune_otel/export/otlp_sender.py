@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from deetune_otel.export.items import split
 from deetune_otel.export.queue import Delivery
+from deetune_otel.export.ranges import RangeCheck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from deetune_otel.export.otlp import OtlpTarget
 
 __all__ = ["ReadingSender", "Seen", "SpanSender", "listen_to"]
+
+_log = logging.getLogger(__name__)
 
 # About 300 bytes each: gRPC receivers refuse above 4 MiB.
 MAX_POINTS: Final = 10_000
@@ -81,6 +84,7 @@ class _Sender:
     def __init__(self, target: OtlpTarget, seen: Seen) -> None:
         self._target = target
         self._seen = seen
+        self._check = RangeCheck(_log)
 
     @property
     def endpoint(self) -> str:
@@ -104,8 +108,9 @@ class SpanSender(_Sender):
 
     def export(self, batch: Sequence[ReadableSpan]) -> Delivery[ReadableSpan]:
         self._start()
-        if self._sdk.export(batch) is SpanExportResult.SUCCESS:
-            return Delivery(sent=True, refused=self._seen.refused)
+        spans, refused = self._check.spans(batch)
+        if not spans or self._sdk.export(spans) is SpanExportResult.SUCCESS:
+            return Delivery(sent=True, refused=refused + self._seen.refused)
         return self._failure()
 
     def shutdown(self) -> None:
@@ -120,8 +125,12 @@ class ReadingSender(_Sender):
         self._sdk = sdk
 
     def export(self, batch: Sequence[MetricsData]) -> Delivery[MetricsData]:
-        parts = [part for reading in batch for part in split(reading, MAX_POINTS)]
+        parts = []
         refused = 0
+        for one in batch:
+            reading, left_out = self._check.reading(one)
+            parts += split(reading, MAX_POINTS)
+            refused += left_out
         for done, part in enumerate(parts):
             self._start()
             if self._sdk.export(part) is not MetricExportResult.SUCCESS:
