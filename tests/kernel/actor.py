@@ -57,15 +57,17 @@ class Actor:
     def call(self, method: str, *args: object) -> Any:
         return self.start(method, *args)()
 
-    def listen(self, address: Address = ("127.0.0.1", 0)) -> tuple[Socket, Address]:
-        """A listening socket and its address; IPv6 takes IPv4 too."""
-        number, bound = self.call("listen", address)
+    def listen(
+        self, address: Address = ("127.0.0.1", 0), *, protocol: int = 0
+    ) -> tuple[Socket, Address]:
+        """A listening socket and its address; IPv6 takes IPv4 too. Protocol 0: the usual one."""
+        number, bound = self.call("listen", address, protocol)
         return Socket(self, number), bound if isinstance(bound, str) else tuple(
             bound[:2]
         ) if isinstance(bound, tuple) else bound
 
-    def connect(self, address: Address) -> Socket:
-        return Socket(self, self.call("connect", address))
+    def connect(self, address: Address, *, protocol: int = 0) -> Socket:
+        return Socket(self, self.call("connect", address, protocol))
 
     def kill(self) -> None:
         """SIGKILL, and waits for its end."""

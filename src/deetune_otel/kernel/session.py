@@ -32,6 +32,7 @@ from deetune_otel.kernel.libbpf import (
     MapType,
     RingBuffer,
 )
+from deetune_otel.kernel.libbpf import Link as Attachment
 from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
 from deetune_otel.kernel.recording import KernelRecording
 from deetune_otel.kernel.records import Record, Records
@@ -186,6 +187,7 @@ class Kernel:
         self._recording: KernelRecording | None = None
         self._unix_paths: dict[int, str] = {}
         self._doors = stack.enter_context(ExitStack())
+        self._attachments: dict[str, Attachment] = {}
         self._limit_layout = records.layout("dt_owner_limit")
         self._limits = stack.enter_context(_mapped(bpf.maps["owner_limits"]))
         self._operation_cache = stack.enter_context(
@@ -481,7 +483,8 @@ class Kernel:
         self._visit_listeners()
         for name, program in self._programs.items():
             if name not in (*_ITERATORS, *_ASKED) and program.autoload:
-                self._doors.callback(program.attach().close)
+                self._attachments[name] = program.attach()
+                self._doors.callback(self._attachments[name].close)
         self._sockets.run()
 
     def _visit_listeners(self) -> None:

@@ -50,9 +50,9 @@ class Sockets:
         numbers = struct.unpack_from("=8x24I", info)
         return numbers[15], numbers[23]
 
-    def listen(self, address: Any) -> tuple[int, Any]:
+    def listen(self, address: Any, protocol: int = 0) -> tuple[int, Any]:
         family = _family(address)
-        one = socket.socket(family)
+        one = socket.socket(family, proto=protocol)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if family != socket.AF_UNIX:
@@ -65,8 +65,8 @@ class Sockets:
     def accept(self, number: int) -> int:
         return self._add(self.known[number].accept()[0])
 
-    def connect(self, address: Any) -> int:
-        one = socket.socket(_family(address))
+    def connect(self, address: Any, protocol: int = 0) -> int:
+        one = socket.socket(_family(address), proto=protocol)
         one.settimeout(TIMEOUT_S)
         one.connect(address)
         return self._add(one)
