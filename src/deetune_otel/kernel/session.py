@@ -301,7 +301,7 @@ class Kernel:
         return {owner.id: owner for owner in owners}
 
     def read_traffic(self) -> dict[int, Traffic]:
-        """By edge id; asks every live connection first what it carried (0.5 µs each).
+        """By edge id; asks every live connection first what it carried (0.8 µs each).
 
         Connections that ended while no program was run for it are taken off the list, and
         counted in the ledger as `unseen_ends`.
