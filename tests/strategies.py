@@ -33,6 +33,10 @@ _METHODS: Final = (
     "OPTIONS",
     "PATCH",
     "PROPFIND",
+    "NOTIFY",
+    "get",
+    "!#$%&'*+-.^_`|~09",
+    "M" * 64,
 )
 _NO_BODY: Final = (204, 304)
 _STATUSES: Final = (200, 201, 301, 404, 500, 503, 999, *_NO_BODY)
@@ -304,6 +308,9 @@ def schedules(draw: DrawFn, turns: list[Turn]) -> list[Chunk]:
 _FRAGMENTS: Final = st.sampled_from(
     [
         b"GET / HTTP/1.1\r\n",
+        b"foo /a HTTP/1.1\r\n",
+        b"FOO bar baz\r\n",
+        b"FOO ",
         b"\r\n",
         b"Content-Length: 99999999999999999999\r\n",
         b"Content-Length: 288230376151711744\r\n\r\n",

@@ -117,6 +117,15 @@ static __always_inline int dt_fill(struct dt_scratch *s)
 	return 0;
 }
 
+/* Gets the chunk's first bytes into the window. An iovec may be empty: looks at a few. */
+static __noinline int dt_fill_first(struct dt_scratch *s)
+{
+	for (int i = 0; i < 4; i++)
+		if (s->pos < s->end || dt_fill(s))
+			break;
+	return s->pos < s->end;
+}
+
 /* Passes over up to n bytes, at most to the end of the segment. Gives how many. */
 static __always_inline __u64 dt_pass(struct dt_scratch *s, __u64 n)
 {

@@ -249,10 +249,7 @@ static __always_inline int dt_is_dns(struct dt_conn *c, struct dt_scratch *s,
 {
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || s->opaque)
 		return 0;
-	for (int i = 0; i < 4; i++) /* an iovec may be empty */
-		if (s->pos < s->end || dt_fill(s))
-			break;
-	if (s->pos < s->end && dt_dns_read(m, s)) {
+	if (dt_fill_first(s) && dt_dns_read(m, s)) {
 		c->protocol = DT_PROTOCOL_DNS;
 		return 1;
 	}

@@ -50,23 +50,18 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 
 	if (!c || !s)
 		return 0;
-	/* an iovec may be empty: look at a few */
-	for (int i = 0; i < 4; i++)
-		if (s->pos < s->end || dt_fill(s))
-			break;
-	if (s->pos < s->end)
+	if (dt_fill_first(s))
 		guess = dt_guess(s, is_request);
 	if (c->flags & DT_CONN_MIDSTREAM) {
 		if (!is_request) {
-			c->desyncs |= 0x80; /* answered: the next request begins a turn */
+			c->desyncs |= DT_ANSWERED;
 			dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 			return 0;
 		}
-		if (guess == DT_PROTOCOL_UNKNOWN && !(c->desyncs & 0x80)) {
+		if (guess == DT_PROTOCOL_UNKNOWN && !(c->desyncs & DT_ANSWERED)) {
 			dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 			return 0;
 		}
-		c->desyncs &= 0x7f;
 	}
 	dt_forget_values();
 	if (c->protocol != DT_PROTOCOL_UNDECIDED)

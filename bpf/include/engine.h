@@ -10,7 +10,6 @@
 #pragma once
 
 #include "match.h"
-#include "l7/redis.h"
 
 enum dt_engine_bound {
 	/* Steps of the walker in one operation: a pipeline of 30,000 commands, 5 ms. */
@@ -66,6 +65,19 @@ static __noinline int dt_relate(struct dt_walk *w)
 	return 0;
 }
 
+/* Is it a first line that opens a Redis connection, an inline PING? */
+static __always_inline int dt_is_ping(const struct dt_walk *w)
+{
+	const struct dt_walker *m = w->m;
+	__u8 behind = w->f->head[4];
+
+	return w->c->protocol == DT_PROTOCOL_HTTP && w->c->flags & DT_CONN_TENTATIVE &&
+	       w->is_request && !m->ordinal && m->phase >= DT_HTTP_METHOD &&
+	       m->phase <= DT_HTTP_VERSION &&
+	       *(const __u32 *)w->f->head == (__u32)DT_BYTES8('P', 'I', 'N', 'G', 0, 0, 0, 0) &&
+	       (behind == ' ' || behind == '\r' || behind == '\n');
+}
+
 static __always_inline long dt_event(struct dt_walk *w, int event)
 {
 	struct dt_conn *c = w->c;
@@ -103,11 +115,10 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		dt_demote(w);
 		return 1;
 	}
-	if (c->protocol == DT_PROTOCOL_HTTP && c->flags & DT_CONN_TENTATIVE && w->is_request &&
-	    !m->ordinal && m->phase == DT_HTTP_METHOD && m->word == 0x50494e47ULL) {
-		/* an inline PING opens a Redis connection */
+	if (dt_is_ping(w)) {
 		c->protocol = DT_PROTOCOL_REDIS;
 		m->hash = DT_HASH_START;
+		m->flags = 0;
 		dt_redis_command_byte(m, 'P');
 		dt_redis_command_byte(m, 'I');
 		dt_redis_command_byte(m, 'N');
@@ -170,8 +181,7 @@ static __always_inline long dt_step_once(struct dt_walk *w)
 	for (int i = 0; i < DT_RUNS; i++) {
 		before = s->pos;
 		if (c->protocol == DT_PROTOCOL_HTTP)
-			event = dt_http_run(m, s, w->f, w->is_request,
-					    c->flags & DT_CONN_TENTATIVE && !m->ordinal);
+			event = dt_http_run(m, s, w->f, w->is_request);
 		else if (w->is_request)
 			event = dt_redis_request_run(m, s,
 						     c->flags & DT_CONN_TENTATIVE && !m->ordinal);
@@ -195,20 +205,21 @@ static __noinline long dt_step(__u32 i, struct dt_walk *w)
 }
 
 /* Does this chunk begin with a request? What is in the window is at least one byte. */
-static __always_inline __u8 dt_guess(const struct dt_scratch *s, int is_request)
+static __always_inline __u8 dt_guess(struct dt_scratch *s, int is_request)
 {
 	__u8 c = dt_byte(s, s->pos);
 
 	if (is_request)
 		return dt_redis_is_request(c) ? DT_PROTOCOL_REDIS
-		       : c >= 'A' && c <= 'Z' ? DT_PROTOCOL_HTTP
+		       : dt_http_may_begin(s) ? DT_PROTOCOL_HTTP
 					      : DT_PROTOCOL_UNKNOWN;
 	return c == 'H'			 ? DT_PROTOCOL_HTTP
 	       : dt_redis_is_response(c) ? DT_PROTOCOL_REDIS
 					 : DT_PROTOCOL_UNKNOWN;
 }
 
-/* A chunk of a connection that is out of step: does a request begin here? */
+/* A chunk of a connection that is out of step: does a request begin here? Answers are looked at
+ * when one has. */
 static __always_inline int dt_resync(struct dt_walk *w)
 {
 	struct dt_conn *c = w->c;
@@ -216,8 +227,9 @@ static __always_inline int dt_resync(struct dt_walk *w)
 
 	if (w->m->phase != DT_PHASE_LOST)
 		return 1;
-	if (w->is_request && !dt_fill(s) && s->pos < s->end && dt_guess(s, 1) == c->protocol) {
-		c->request.phase = c->response.phase = DT_PHASE_START;
+	if (w->is_request ? dt_fill_first(s) && dt_guess(s, 1) == c->protocol
+			  : c->request.phase != DT_PHASE_LOST && !dt_is_looking(c)) {
+		w->m->phase = DT_PHASE_START;
 		return 1;
 	}
 	dt_settle(c, DT_LOST_UNPARSED, 0, s->left);
@@ -317,6 +329,13 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 		return 0;
 	request = &c->request;
 	response = &c->response;
+	w.m = request;
+	w.is_request = 1;
+	if (f && (c->flags & (DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM)) == DT_CONN_TENTATIVE &&
+	    c->protocol == DT_PROTOCOL_HTTP && !request->ordinal && dt_is_asking(c) &&
+	    !dt_has_asked(c) &&
+	    (request->phase == DT_HTTP_METHOD || request->flags & DT_HTTP_STRANGE))
+		dt_demote(&w); /* nothing has shown that it is HTTP */
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		if (c->turn_open)
 			dt_close_turn(c, s->now);
@@ -327,14 +346,7 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 		dt_http_cut_off(request);
 		dt_http_cut_off(response);
 	}
-	/* a request that had said what it wants */
-	w.m = request;
-	w.is_request = 1;
-	if (request->bytes &&
-	    (c->protocol == DT_PROTOCOL_HTTP
-		     ? request->phase == DT_PHASE_BODY || request->phase > DT_HTTP_PATH
-		     : request->flags & DT_REDIS_NAMED) &&
-	    request->phase != DT_PHASE_START && request->phase != DT_PHASE_LOST)
+	if (request->bytes && dt_has_asked(c))
 		dt_request_end(&w);
 	w.m = response;
 	w.is_request = 0;

@@ -7,6 +7,7 @@
 
 #include "turn.h"
 #include "l7/http.h"
+#include "l7/redis.h"
 
 /* Pointers only: numbers would keep the verifier's states of the loop apart. */
 struct dt_walk {
@@ -310,6 +311,30 @@ static __always_inline void dt_forget_flight(struct dt_walk *w)
 	w->f->spilled_responses = 0;
 }
 
+/* Has a request begun that has not ended? */
+static __always_inline int dt_is_asking(const struct dt_conn *c)
+{
+	return c->request.phase != DT_PHASE_START && c->request.phase != DT_PHASE_LOST;
+}
+
+/* Has it said what it wants? Of HTTP: has its line been read? */
+static __always_inline int dt_has_asked(const struct dt_conn *c)
+{
+	const struct dt_walker *m = &c->request;
+
+	if (!dt_is_asking(c))
+		return 0;
+	if (c->protocol == DT_PROTOCOL_HTTP)
+		return m->phase == DT_PHASE_BODY || m->phase > DT_HTTP_VERSION;
+	return m->flags & DT_REDIS_NAMED;
+}
+
+/* Is it still to be seen whether what begins here is a request? */
+static __always_inline int dt_is_looking(const struct dt_conn *c)
+{
+	return dt_is_asking(c) && !dt_has_asked(c) && c->request.ordinal == c->response.ordinal;
+}
+
 /* The protocol taken was wrong: what was gathered becomes a turn. */
 static __noinline int dt_demote(struct dt_walk *w)
 {
@@ -319,7 +344,8 @@ static __noinline int dt_demote(struct dt_walk *w)
 	__u32 waits = c->request.ordinal - c->completed;
 	int confirmed = !(c->flags & DT_CONN_TENTATIVE);
 
-	if (!confirmed) /* what had come as responses waits for its requests in vain */
+	if (!confirmed && !(c->flags & DT_CONN_MIDSTREAM))
+		/* what had come as responses waits for its requests in vain */
 		response = (c->role == DT_ROLE_CLIENT ? c->received_bytes : c->sent_bytes) -
 			   (w->is_request ? 0 : w->s->left);
 
@@ -356,21 +382,37 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line, __u32 keep)
 {
 	struct dt_conn *c = w->c;
 	__u32 waits = c->request.ordinal - c->completed;
+	int tentative = c->flags & DT_CONN_TENTATIVE, older = c->flags & DT_CONN_MIDSTREAM;
+	/* it was to be seen whether a request begins here, and none does: that breaks no rule */
+	int none = dt_is_looking(c) && (tentative ? older : c->response.phase == DT_PHASE_LOST);
+	/* one that had begun is lost like those that wait */
+	int begun = dt_is_asking(c) && !none && !tentative;
 
-	c->desyncs++;
-	if (c->desyncs >= DT_DESYNCS ||
-	    (c->flags & (DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM)) == DT_CONN_TENTATIVE)
+	if (waits >= 1U << 31)
+		waits = 0;
+	if (!none)
+		c->desyncs++;
+	if ((c->desyncs & DT_DESYNCS_MASK) >= DT_DESYNCS || (tentative && !older) ||
+	    (tentative && none && w->is_request && c->desyncs & DT_ANSWERED)) {
+		if (begun && !(w->is_request && w->s->left)) { /* else it goes on as a turn */
+			dt_note(DT_SEEN, 1, 0);
+			dt_note(line, 1, 0);
+		}
 		return dt_demote(w);
-	if (c->flags & DT_CONN_TENTATIVE) {
+	}
+	if (tentative) {
 		/* older than the agent: this was no beginning, another chunk may be one */
 		c->flags &= ~DT_CONN_TENTATIVE;
+		c->desyncs &= DT_DESYNCS_MASK;
 		c->protocol = DT_PROTOCOL_UNDECIDED;
 		c->request.ordinal = 0;
 		line = DT_LOST_MIDSTREAM;
 		waits = 0;
 	}
-	if (waits >= 1U << 31)
-		waits = 0;
+	if (begun) {
+		dt_note(DT_SEEN, 1, 0);
+		waits++;
+	}
 	dt_settle(c, line, waits, dt_open_bytes(c) - keep);
 	dt_forget_flight(w);
 	if (c->role == DT_ROLE_SERVER)

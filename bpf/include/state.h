@@ -21,6 +21,10 @@ enum dt_bound {
 	DT_CARRY = 24,
 	/* Connections that break their protocol's rules so often are counted by turns instead. */
 	DT_DESYNCS = 4,
+	DT_DESYNCS_MASK = 0x7f,
+	/* Beside their number: older than the agent, and answered: the next request begins a turn.
+	 */
+	DT_ANSWERED = 0x80,
 };
 
 #define DT_TOLD_BITS 48 /* 281 TB of one connection */

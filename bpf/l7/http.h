@@ -6,6 +6,9 @@
  * transfer-encoding, and one header with a trace context. The other lines are passed over eight
  * bytes at a time. The signature is a hash over method and path up to '?', where a segment that
  * holds a digit counts as '{}', unless it is a version: 'v' and one or two digits.
+ *
+ * A request is told by a method that is known, or else by the end of its first line: any token may
+ * be a method (RFC 9110, 9.1), so behind one that nobody knows the line must end in " HTTP/1.x".
  */
 #pragma once
 
@@ -14,6 +17,7 @@
 enum dt_http_phase {
 	DT_HTTP_METHOD = DT_PHASE_PROTOCOL,
 	DT_HTTP_PATH,
+	DT_HTTP_VERSION, /* the rest of a line that must end in one */
 	DT_HTTP_STATUS,
 	DT_HTTP_FIRST_LINE, /* the rest of it */
 	DT_HTTP_NAME,	    /* of a header */
@@ -28,9 +32,16 @@ enum dt_http_phase {
 };
 
 enum dt_http_bound {
-	DT_PATH_BYTES = 32,  /* of a path in one step */
-	DT_NAME_WINDOW = 24, /* bytes looked at to tell a header's name */
-	DT_NAME_BYTES = 20,  /* the longest name looked for, "transfer-encoding:", and a little */
+	/* Of a method. The longest one registered has 17 (UPDATEREDIRECTREF); three quarters of a
+	 * kept head stay for the path that names the operation. */
+	DT_METHOD_BYTES = 64,
+	/* Of a line whose method is not known. Servers refuse request lines of 8 to 32 KB; without
+	 * a bound a text that has no lines would be looked at to its end. */
+	DT_REQUEST_LINE_BYTES = 1 << 16,
+	DT_PATH_BYTES = 32,   /* of a path in one step */
+	DT_VERSION_BYTES = 8, /* "HTTP/1.1" */
+	DT_NAME_WINDOW = 24,  /* bytes looked at to tell a header's name */
+	DT_NAME_BYTES = 20,   /* the longest name looked for, "transfer-encoding:", and a little */
 };
 
 enum dt_http_flag {
@@ -41,6 +52,7 @@ enum dt_http_flag {
 	DT_HTTP_IS_HEAD = 16,
 	DT_HTTP_IS_CONNECT = 32,
 	DT_HTTP_DIGITS = 64,
+	DT_HTTP_STRANGE = 128, /* the method is none that is known */
 };
 
 /* What a path segment has been so far, and what comes next: a table, because the verifier follows
@@ -77,10 +89,21 @@ static const __u8 dt_http_segments[8][8] = {
 	[DT_SEGMENT_DIGIT] = { DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT },
 };
 
-/* The methods by which an unknown connection is taken for HTTP: m->word holds their last eight
- * bytes, the last one lowest. */
-static __always_inline int dt_http_known_method(__u64 word)
+/* What a token is made of (RFC 9110, 5.6.2). */
+static const __u8 dt_http_token[256] = {
+	['!'] = 1,	   ['#' ... '\''] = 1, ['*'] = 1,	  ['+'] = 1, ['-'] = 1, ['.'] = 1,
+	['0' ... '9'] = 1, ['A' ... 'Z'] = 1,  ['^' ... 'z'] = 1, ['|'] = 1, ['~'] = 1,
+};
+
+/* "PING": not HTTP's, but an inline one opens a Redis connection. */
+#define DT_HTTP_PING 0x50494e47ULL
+
+/* The methods that need no version to be one. word: the last eight of so many bytes, the last one
+ * lowest. */
+static __always_inline int dt_http_known_method(__u64 word, __u32 bytes)
 {
+	if (bytes > sizeof(word))
+		return 0;
 	switch (word) {
 	case 0x474554ULL:	    /* GET */
 	case 0x505554ULL:	    /* PUT */
@@ -106,13 +129,73 @@ static __always_inline int dt_http_known_method(__u64 word)
 	return 0;
 }
 
+/* "HTTP/1.x", the last byte lowest. */
+static __always_inline int dt_http_is_version(__u64 word)
+{
+	return word >> 8 == 0x485454502f312eULL && (__u8)((__u8)word - '0') <= 9;
+}
+
+/* May a request begin at the window's place? What has not come yet may still make it one. A
+ * function of its own for its loops. */
+__noinline int dt_http_may_begin(struct dt_scratch *s)
+{
+	__u32 begin, space, bytes = 0, line;
+	__u64 word = 0;
+	__u8 c = 0;
+	int is_whole = 0;
+
+	if (!s)
+		return 0;
+	begin = s->pos;
+	for (; bytes <= DT_METHOD_BYTES && begin + bytes < s->end; bytes++) {
+		c = dt_byte(s, begin + bytes);
+		if (!dt_http_token[c])
+			break;
+		word = word << 8 | c;
+	}
+	space = begin + bytes;
+	if (space >= s->end || word == DT_HTTP_PING)
+		return bytes <= DT_METHOD_BYTES;
+	if (c != ' ' || !bytes || bytes > DT_METHOD_BYTES)
+		return 0;
+	if (dt_http_known_method(word, bytes))
+		return 1;
+	s->pos = space;
+	for (int i = 0; i < DT_WINDOW / DT_LINE_WORDS / 8; i++) {
+		dt_forget_values();
+		is_whole = dt_skip_line(s);
+		if (is_whole || s->pos >= s->end)
+			break;
+	}
+	line = s->pos - 1;
+	s->pos = begin;
+	if (!is_whole)
+		return 1;
+	if (dt_byte(s, line - 1) == '\r')
+		line--;
+	/* as dt_http_version sees it: a target, a space and a version */
+	line -= DT_VERSION_BYTES;
+	return (__s32)(line - 1 - space) > 0 && dt_byte(s, line - 1) == ' ' &&
+	       dt_http_is_version(__builtin_bswap64(dt_word(s, line)));
+}
+
 static __always_inline int dt_http_path_end(struct dt_walker *m)
 {
 	if (m->segment == DT_SEGMENT_DIGIT)
 		m->hash = dt_hash(dt_hash(m->base, '{'), '}');
 	m->hash = dt_signature_of(m->hash);
 	m->phase = DT_HTTP_FIRST_LINE;
+	if (m->flags & DT_HTTP_STRANGE) {
+		m->at = DT_VERSION_BYTES + 1; /* of the last word: no version's */
+		m->phase = DT_HTTP_VERSION;
+	}
 	return DT_GO_ON;
+}
+
+/* Goes on in a line whose method is not known, unless that has no end. */
+static __always_inline int dt_http_line_goes_on(const struct dt_walker *m)
+{
+	return m->flags & DT_HTTP_STRANGE && m->bytes > DT_REQUEST_LINE_BYTES ? DT_BAD : DT_GO_ON;
 }
 
 static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
@@ -141,11 +224,38 @@ static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *
 	m->hash = hash;
 	m->base = base;
 	m->segment = segment;
-	return class == DT_CLASS_END ? dt_http_path_end(m) : DT_GO_ON;
+	return class == DT_CLASS_END ? dt_http_path_end(m) : dt_http_line_goes_on(m);
 }
 
-/* A token of capital letters and a space. */
-static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch *s, int strict)
+/* The last word of the line must be a version. */
+static __always_inline int dt_http_version(struct dt_walker *m, struct dt_scratch *s)
+{
+	for (int i = 0; i < DT_TOKEN_BYTES && s->pos < s->end; i++) {
+		__u8 c = dt_byte(s, s->pos);
+
+		if (c == '\n') {
+			if (m->at != DT_VERSION_BYTES || !dt_http_is_version(m->word))
+				return DT_BAD;
+			s->pos++;
+			m->phase = DT_HTTP_NAME;
+			return DT_GO_ON;
+		}
+		if (c < ' ' && c != '\r')
+			return DT_BAD;
+		s->pos++;
+		if (c == ' ') {
+			m->at = 0;
+		} else if (c != '\r') {
+			m->word = m->word << 8 | c;
+			if (m->at <= DT_VERSION_BYTES)
+				m->at++;
+		}
+	}
+	return dt_http_line_goes_on(m);
+}
+
+/* A token and a space. */
+static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch *s)
 {
 	__u32 pos = s->pos, end = s->end;
 
@@ -154,9 +264,11 @@ static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch
 
 		pos++;
 		if (c == ' ') {
-			if (!m->at || (strict && !dt_http_known_method(m->word)))
+			if (!m->at)
 				return DT_BAD;
-			if (m->word == 0x48454144ULL)
+			if (!dt_http_known_method(m->word, m->at))
+				m->flags |= DT_HTTP_STRANGE;
+			else if (m->word == 0x48454144ULL)
 				m->flags |= DT_HTTP_IS_HEAD;
 			else if (m->word == 0x434f4e4e454354ULL)
 				m->flags |= DT_HTTP_IS_CONNECT;
@@ -166,7 +278,7 @@ static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch
 			s->pos = pos;
 			return DT_GO_ON;
 		}
-		if (!((c >= 'A' && c <= 'Z') || c == '-' || c == '_') || m->at >= 32)
+		if (!dt_http_token[c] || m->at >= DT_METHOD_BYTES)
 			return DT_BAD;
 		m->at++;
 		m->word = m->word << 8 | c;
@@ -535,10 +647,9 @@ static __always_inline int dt_http_trailer(struct dt_walker *m, struct dt_scratc
 	return DT_GO_ON;
 }
 
-/* One step of either direction. The window is not empty. strict: the connection is not known to
- * speak HTTP, so the method must be a known one. */
+/* One step of either direction. The window is not empty. */
 static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *s,
-					struct dt_flight *f, int is_request, int strict)
+					struct dt_flight *f, int is_request)
 {
 	switch (m->phase) {
 	case DT_PHASE_START:
@@ -559,14 +670,16 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		}
 		if (is_request) {
 			m->phase = DT_HTTP_METHOD;
-			return dt_http_method(m, s, strict);
+			return dt_http_method(m, s);
 		}
 		m->phase = DT_HTTP_STATUS;
 		return dt_http_status(m, s);
 	case DT_HTTP_METHOD:
-		return dt_http_method(m, s, strict);
+		return dt_http_method(m, s);
 	case DT_HTTP_PATH:
 		return dt_http_path(m, s);
+	case DT_HTTP_VERSION:
+		return dt_http_version(m, s);
 	case DT_HTTP_STATUS:
 		return dt_http_status(m, s);
 	case DT_HTTP_NAME:
@@ -605,7 +718,7 @@ enum dt_http_run {
 /* Steps until something happens, a body begins or the window is used up. Not static, so that the
  * verifier looks at it once. */
 __noinline int dt_http_run(struct dt_walker *m, struct dt_scratch *s, struct dt_flight *f,
-			   int is_request, int strict)
+			   int is_request)
 {
 	int event = DT_GO_ON;
 
@@ -613,7 +726,7 @@ __noinline int dt_http_run(struct dt_walker *m, struct dt_scratch *s, struct dt_
 		return DT_BAD;
 	for (int i = 0; i < DT_HTTP_RUN; i++) {
 		dt_forget_values();
-		event = dt_http_step(m, s, f, is_request, strict);
+		event = dt_http_step(m, s, f, is_request);
 		if (event || m->skip || s->pos >= s->end)
 			break;
 	}

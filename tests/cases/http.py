@@ -12,7 +12,7 @@ from tests.cases.case import Case, Turn
 
 from deetune_otel.model import End, Protocol
 
-__all__ = ["CASES", "chunked"]
+__all__ = ["CASES", "METHODS", "NOT_HTTP", "chunked"]
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -51,6 +51,21 @@ def _posted(head: bytes, body: bytes, body_bytes: int) -> Turn:
     )
 
 
+def _asked(
+    method: bytes,
+    target: bytes = b"/a",
+    version: bytes = b" HTTP/1.1",
+    end: bytes = b"\r\n",
+) -> Turn:
+    return Turn(
+        request=method + b" " + target + version + end + b"Host: x" + end + end,
+        response=OK,
+        operation=(method + b" " + target.partition(b"?")[0]).decode("latin-1"),
+        outcome=200,
+        response_body=5,
+    )
+
+
 def _case(
     name: str, *turns: Turn, closed: bool = False, in_turns: bool = False
 ) -> Case:
@@ -72,8 +87,86 @@ _HEAD: Final = Turn(
 _NO_CONTENT: Final = _answered(b"HTTP/1.1 204 No Content\r\n\r\n", 204)
 _LONG: Final = b"".join(b"X-Header-%03d: %040d\r\n" % (i, i) for i in range(40))
 
+# Nobody has heard of them, or has not as they are written here.
+METHODS: Final = (
+    *(b"NOTIFY", b"SUBSCRIBE", b"PROPPATCH", b"RPC_IN_DATA", b"M-SEARCH"),
+    *(b"get", b"Post", b"head", b"connect", b"X", b"7", b"9a"),
+    # beginnings, ends and neighbours of those that are known
+    *(b"GE", b"GETS", b"AGET", b"HEADS", b"XPROPFIND", b"XXPROPFIND", b"PROPFINDX"),
+    *(b"PING", b"HTTP", b"HTTP.1.1", b"!#$%&'*+-.^_`|~"),
+    b"M" * 64,
+)
+
+# First lines that look like HTTP's and are none.
+NOT_HTTP: Final = (
+    *(b"FOO bar baz\r\n", b"foo\r\n", b"foo \n", b"\x20/a HTTP/1.1\r\n"),
+    *(b"FOO /a HTTP/1\r\n", b"FOO /a HTTP/1.\r\n", b"FOO /a HTTP/1.x\r\n"),
+    *(b"FOO /a HTTP/1.10\r\n", b"FOO /a HTTP/2.0\r\n", b"FOO /a http/1.1\r\n"),
+    *(b"FOO /aHTTP/1.1\r\n", b"FOO HTTP/1.1\r\n", b"FOO /a XHTTP/1.1\r\n"),
+    *(b"FOO /a?HTTP/1.1\r\n", b"FOO /a HTTP/1.1 \r\n", b"FOO\t/a HTTP/1.1\r\n"),
+    *(b"FOO /a\tb HTTP/1.1\r\n", b"FOO /\x00 HTTP/1.1\r\n", b"(F) /a HTTP/1.1\r\n"),
+    *(b"F\xc3\xb6 /a HTTP/1.1\r\n", b"M" * 65 + b" /a HTTP/1.1\r\n"),
+    b"DESCRIBE rtsp://h/a RTSP/1.0\r\n\r\n",
+    b"INVITE sip:a@b SIP/2.0\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    *(b"HELO there\r\n", b"EHLO [127.0.0.1]\r\n", b"MAIL FROM:<a@b>\r\n"),
+    *(b"USER me\r\n", b"NICK me\r\nUSER me 0 * :me\r\n", b"a1 LOGIN me you\r\n"),
+    *(b"SET k v\r\n", b"get k\r\n", b"set k 0 0 1\r\nv\r\n", b"ruok"),
+    *(b"CONNECT\naccept-version:1.2\n\n\x00", b"SSH-2.0-x\r\n", b'{"a": 1}\n'),
+    b"a.b.c 42 1700000000\n",
+    *(b"Q\x00\x00\x00\rSELECT 1\x00", b"\x00\x00\x00\x08\x04\xd2\x16/"),  # PostgreSQL
+    *(b"U\x00\x00\x01\x85\xa6\x03", b"X\x00\x00\x00\x01\x00"),  # MySQL, MongoDB
+    *(b"\x16\x03\x01\x02\x00\x01", b"AMQP\x00\x00\x09\x01", b"\x10\x0e\x00\x04MQTT"),
+    b"a text " * 200 + b"\n",
+)
+
 CASES: Final = (
     _case("get", _get()),
+    *(
+        _case(f"the method {m.decode()}", _asked(m), _get(), _asked(m, b"/b"))
+        for m in METHODS
+    ),
+    _case("later methods that nobody knows", _get(), *map(_asked, METHODS), _get()),
+    _case(
+        "known methods beside them",
+        *map(_asked, (b"QUERY", b"PURGE", b"NOTIFY", b"REPORT", b"LOCK", b"UNLOCK")),
+    ),
+    _case(
+        "lines of a method that nobody knows",
+        _asked(b"FOO", version=b" HTTP/1.0"),
+        _asked(b"FOO", version=b" HTTP/1.9"),
+        _asked(b"FOO", end=b"\n"),
+        _asked(b"FOO", b"*"),
+        _asked(b"FOO", b"http://h/a"),
+        _asked(b"FOO", b"/HTTP/b", b"?HTTP/1.1 HTTP/1.1"),
+        _asked(b"FOO", b"/c", b" or /d HTTP/1.1"),
+        _asked(b"FOO", b"/c", b" HTTP/1.1 HTTP/1.1"),
+        _asked(b"FOO", "/\u00e9".encode("latin-1")),
+    ),
+    _case(
+        "a long line of a method that nobody knows",
+        _asked(b"FOO", b"/" + b"a" * 3000, b"?" + b"b=c&" * 900 + b" HTTP/1.1"),
+        _get(),
+        *(_asked(b"FOO", b"/" + b"a" * n) for n in range(495, 506)),
+    ),
+    _case(
+        "bodies of a method that nobody knows",
+        *(
+            Turn(
+                request=b"FOO /a HTTP/1.1\r\n" + head + b"\r\n" + body,
+                response=OK,
+                operation="FOO /a",
+                outcome=200,
+                request_body=3,
+                response_body=5,
+            )
+            for head, body in (
+                (b"Content-Length: 3\r\n", b"abc"),
+                (b"Transfer-Encoding: chunked\r\n", chunked(b"abc")),
+            )
+        ),
+        _get(),
+    ),
     _case("keep-alive", _get(), _get(b"/a", "GET /a"), _get()),
     _case(
         "segments with a digit are one operation, versions are not",
@@ -131,18 +224,6 @@ CASES: Final = (
             operation="OPTIONS *",
             outcome=200,
         ),
-    ),
-    _case(
-        "a method of one's own, on a connection that speaks HTTP",
-        _get(),
-        Turn(
-            request=b"M-SEARCH_ALL / HTTP/1.1\r\n\r\n",
-            response=OK,
-            operation="M-SEARCH_ALL /",
-            outcome=200,
-            response_body=5,
-        ),
-        in_turns=True,
     ),
     _case("posted", _posted(b"Content-Length: 3\r\n", b"abc", 3), _get()),
     _case("posted nothing", _posted(b"Content-Length: 0\r\n", b"", 0), _get()),

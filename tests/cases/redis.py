@@ -187,6 +187,12 @@ CASES: Final = (
         in_turns=True,
     ),
     _case(
+        "with something to be said back",
+        Turn(request=b"PING a b\r\n", response=b"$3\r\na b\r\n", operation="PING"),
+        _call(_OK),
+        in_turns=True,
+    ),
+    _case(
         "subcommands are one operation",
         _call(_OK, b"CONFIG", b"SET", b"a", b"b"),
         _call(b"*0\r\n", b"CONFIG", b"GET", b"a"),

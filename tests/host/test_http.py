@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.case import Case, Turn
-from tests.cases.http import CASES, OK, chunked
-from tests.host.engine import Call, Chunk, Host
+from tests.cases.http import CASES, METHODS, NOT_HTTP, OK, chunked
+from tests.host.engine import Call, Chunk, Host, Seen
 from tests.host.feeding import BOTH, WAYS, feed_case, operations_agree, splits
 from tests.strategies import fold, http_turns, schedules, targets
 
-from deetune_otel.model import LedgerLine, Protocol, Role
+from deetune_otel.model import End, LedgerLine, Protocol, Role
 from deetune_otel.protocols import http
 from deetune_otel.protocols.routes import Routes
 
@@ -50,6 +50,152 @@ def test_conversation(host: Host, data: st.DataObject, role: Role) -> None:
     turns = data.draw(http_turns())
     case = Case(name="", turns=tuple(turns), protocol=Protocol.HTTP, closed=True)
     feed_case(host, case, data.draw(schedules(turns)), role)
+
+
+def ways_of(data: bytes) -> list[list[Chunk]]:
+    """These bytes of a client in every way, and cut in two at each point."""
+    turn = Turn(request=data, operation="?")
+    case = Case(name="", turns=(turn,), protocol=Protocol.HTTP)
+    return [list(way(case)) for way in WAYS.values()] + list(splits(case))
+
+
+@by_role
+@pytest.mark.parametrize("data", NOT_HTTP)
+def test_what_is_not_http_is_counted_by_turns(
+    host: Host, data: bytes, role: Role
+) -> None:
+    answer = Chunk(is_request=False, data=b"\x00what?")
+    for chunks in ways_of(data):
+        seen = host.feed([*chunks, answer, *chunks], role, closed=True)
+        assert [(x.protocol, x.end) for x in seen.exchanges] == [
+            (Protocol.UNKNOWN, End.COMPLETE),
+            (Protocol.UNKNOWN, End.CLOSED),
+        ]
+        assert [x.request_bytes for x in seen.exchanges] == [len(data)] * 2
+        assert not seen.lost
+
+
+@by_role
+@pytest.mark.parametrize("data", NOT_HTTP)
+def test_what_is_not_http_and_is_never_answered(
+    host: Host, data: bytes, role: Role
+) -> None:
+    for chunks in ways_of(data):
+        seen = host.feed(chunks, role, closed=True)
+        (exchange,) = seen.exchanges
+        assert (exchange.protocol, exchange.end) == (Protocol.UNKNOWN, End.CLOSED)
+        assert exchange.request_bytes == len(data)
+        assert not seen.lost
+
+
+def broken(seen: Seen) -> LedgerLine:
+    assert [(x.protocol, x.outcome) for x in seen.exchanges] == [
+        (Protocol.HTTP, 200)
+    ] * 2
+    assert seen.open == LedgerLine(0, 0)
+    assert set(seen.lost) == {"lost_unparsed"}
+    return seen.lost["lost_unparsed"]
+
+
+@by_role
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(line for line in NOT_HTTP if line.endswith(b"\n")),  # else it goes on
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"FOO / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    ],
+)
+def test_a_request_that_is_none_is_a_lost_exchange(
+    host: Host, data: bytes, role: Role
+) -> None:
+    """On a connection that speaks HTTP, once, however it comes; the next request is found."""
+    for chunks in ways_of(data):
+        around = [request("/"), ANSWER]
+        no = Chunk(is_request=False, data=b"HTTP/1.1 400 No\r\n\r\n")
+        seen = host.feed([*around, *chunks, no, *around], role)
+        assert broken(seen) == LedgerLine(1, len(data) + len(no.data))
+
+
+@by_role
+def test_requests_that_wait_are_lost_with_the_one_that_is_none(
+    host: Host, role: Role
+) -> None:
+    for chunks in ways_of(request("/b").data + b"FOO bar baz\r\n"):
+        around = [request("/"), ANSWER]
+        seen = host.feed([*around, *chunks, *around], role)
+        assert broken(seen) == LedgerLine(2, sum(len(c.data) for c in chunks))
+
+
+@by_role
+@pytest.mark.parametrize("method", METHODS)
+def test_found_again_whatever_the_method(host: Host, method: bytes, role: Role) -> None:
+    """Out of step: a request is found by its line, in whatever pieces it comes."""
+    found = method + b" /found HTTP/1.1\r\n\r\n"
+    for chunks in ways_of(found):
+        seen = host.feed(
+            [
+                request("/"),
+                ANSWER,
+                request("\x01")._replace(data=b"\x01"),
+                *chunks,
+                ANSWER,
+            ],
+            role,
+        )
+        assert broken(seen) == LedgerLine(1, 1)
+
+
+@by_role
+@pytest.mark.parametrize("midstream", [False, True])
+def test_a_text_is_not_a_broken_rule(
+    host: Host, role: Role, *, midstream: bool
+) -> None:
+    """The rest of a body whose beginning nobody saw: no line of it is a request, and the next
+    request is found, how many pieces ever come before it."""
+    text = b"words without an end of line " * 30
+    rest = [Chunk(is_request=True, data=text) for _ in range(20)]
+    rest.append(Chunk(is_request=True, data=b"\x00\n"))
+    around = [request("/"), ANSWER]
+    if midstream:
+        seen = host.feed([*rest, *around, *around], role, midstream=True)
+        assert set(seen.lost) == {"lost_midstream"}
+    else:
+        lost = Chunk(is_request=True, data=b"\x00")
+        seen = host.feed([*around, lost, *rest, *around], role)
+        assert broken(seen).exchanges == 1
+    assert [x.protocol for x in seen.exchanges] == [Protocol.HTTP] * 2
+    assert "demoted" not in seen.ledger
+
+
+@by_role
+@pytest.mark.parametrize("data", [b"get k\r\n", b"FOO ", b"stats"])
+def test_an_older_connection_that_is_no_http(
+    host: Host, data: bytes, role: Role
+) -> None:
+    """From the first answer on it is counted by turns."""
+    no = Chunk(is_request=False, data=b"END\r\n")
+    chunks = [
+        Chunk(is_request=True, data=data),
+        Chunk(is_request=True, data=b"\x00"),
+        no,
+    ]
+    seen = host.feed(chunks * 4, role, midstream=True)
+    assert {x.protocol for x in seen.exchanges} == {Protocol.UNKNOWN}
+    assert len(seen.exchanges) == 3
+    assert set(seen.lost) == {"lost_midstream"}
+
+
+def test_a_line_without_an_end_is_not_looked_at_for_ever(host: Host) -> None:
+    for piece in (b"a" * 600, b"a b " * 150, b"a?b=c" * 120):
+        chunks = [
+            Chunk(is_request=True, data=b"FOO /"),
+            *[Chunk(is_request=True, data=piece)] * 300,
+        ]
+        seen = host.feed(chunks)
+        assert seen.ledger["demoted"].exchanges == 1
+        assert seen.open.exchanges == 1
 
 
 @pytest.mark.parametrize(

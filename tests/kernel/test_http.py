@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.cases.http import METHODS
 from tests.kernel.messages import OK, chunked, get, head, post, response
 from tests.kernel.observe import Bytes, Call, Calls, Watch, http, unknown
 
@@ -129,6 +130,10 @@ def test_one_byte_per_write_and_per_read(
 HEADED: Final = post(
     b"hello", "/users/17?q=1", "Transfer: x", "traceparent: 00-" + "a" * 32
 )
+NOT_HTTP: Final = (
+    *(b"FOO bar baz\r\n", b"foo /a HTTP/2.0\r\n", b"M" * 65 + b" /a HTTP/1.1\r\n"),
+    *(b"SET k v\r\n", b"Q\x00\x00\x00\rSELECT 1\x00", b"get \x00 HTTP/1.1\r\n"),
+)
 SPLIT_CASES: Final = {
     "length": (HEADED, response(b"body!", 201, "Content-Typ: y"), 5, 5),
     "chunked": (
@@ -138,6 +143,12 @@ SPLIT_CASES: Final = {
         + chunked(1, 300, trailers=("t: u",)),
         21,
         301,
+    ),
+    "strange": (
+        head("notify /a?b=c HTTP/1.1", "content-length: 5") + b"hello",
+        response(b"", 201),
+        5,
+        0,
     ),
 }
 
@@ -167,6 +178,60 @@ def test_split_at_every_position(
     totals = Calls(n, n * len(request), n * len(answer), n * sent, n * received)
     watch.expect_both(client.pid, server.pid, {(HTTP, 201): totals})
     assert watch.operations(server.pid) == {b" ".join(request.split()[:2]): n}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=bytes.decode)
+def test_any_method(
+    watch: Watch,
+    client: Actor,
+    server: Actor,
+    connect: Callable[..., Ends],
+    method: bytes,
+) -> None:
+    """The first of a connection, a later one, pipelined, and behind a long target."""
+    first = method + b" /a HTTP/1.1\r\nhost: x\r\n\r\n"
+    long = method + b" /a?" + b"q" * 3000 + b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    ends = connect()
+    for request in (first, get("/b"), long):
+        ends.call(request, OK)
+    ends.request(first + get("/b") + first)
+    ends.respond(OK * 3)
+    requests = [first] * 3 + [get("/b")] * 2 + [long]
+    totals = same(*((request, OK) for request in requests), bodies=(0, 18))
+    watch.expect_both(client.pid, server.pid, {(HTTP, 200): totals})
+    for actor in (client, server):
+        assert watch.operations(actor.pid) == {
+            first.partition(b" HTTP/")[0]: 4,
+            b"GET /b": 2,
+        }
+
+
+@pytest.mark.parametrize("line", NOT_HTTP)
+def test_a_line_that_is_no_requests(
+    watch: Watch,
+    client: Actor,
+    server: Actor,
+    connect: Callable[..., Ends],
+    line: bytes,
+) -> None:
+    """It opens no HTTP connection; on one that is HTTP it is an exchange, lost by name."""
+    before = watch.lost("unparsed")
+    connect().call(line, b"what?\n")
+    ends = connect()
+    ends.call(get(), OK)
+    ends.call(line, b"what?\n")
+    ends.call(get(), OK)
+    watch.expect_both(
+        client.pid,
+        server.pid,
+        {
+            (UNKNOWN, 0): Calls(1, len(line), 6),
+            (HTTP, 200): same(*[(get(), OK)] * 2, bodies=(0, 6)),
+        },
+    )
+    now = watch.lost("unparsed")
+    assert now.exchanges - before.exchanges == 2
+    assert now.bytes - before.bytes == 2 * (len(line) + 6)
 
 
 @pytest.mark.parametrize("size", [0, 1, MEGABYTES])
