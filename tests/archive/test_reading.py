@@ -20,6 +20,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cases.http import METHODS
 from tests.exchanges import EXCHANGE, any_exchange, numbered
 from tests.process import wait_until
 
@@ -335,6 +336,37 @@ def test_redis_in_a_capture_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     assert one.protocol is Protocol.REDIS
     assert isinstance(one.request, RedisCommand)
     assert one.request.arguments == (b"GET", b"k")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=bytes.decode)
+def test_http_in_a_capture_is_known_by_its_first_line(
+    tmp_path: Path, method: bytes
+) -> None:
+    asked = method + b" /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    packets = [
+        _packet(asked, 1, from_client=True, port=80),
+        _packet(b"HTTP/1.1 204 None\r\n\r\n", 1, from_client=False, port=80),
+    ]
+    (tmp_path / "a").write_bytes(_pcap(packets))
+    (one,) = exchanges_in(tmp_path / "a")
+    assert isinstance(one.request, HttpRequest)
+    assert one.request.method == method.decode()
+    assert one.is_complete
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"FOO bar baz\r\n", b"FOO /a HTTP/2.0\r\n", b"HTTP/1.1 200 OK\r\n"),
+        b"get k\r\n",
+    ],
+)
+def test_what_only_looks_like_http_in_a_capture(tmp_path: Path, line: bytes) -> None:
+    packets = [_packet(line, 1, from_client=True, port=80)]
+    (tmp_path / "a").write_bytes(_pcap(packets))
+    with read(tmp_path / "a") as recording:
+        assert list(recording) == []
+    assert recording.unreadable_connections == 1
 
 
 def test_what_nobody_knows_is_counted_or_given_raw(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases.http import METHODS
 from tests.factories import exchange, key
 
 from deetune_otel.model import End, Role
@@ -22,6 +23,11 @@ NAMES = [
     (b"GET / HTTP/1.0\r\n\r\n", "GET /", "/"),
     (b"BREW /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
     (b"get /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
+    (b"NOTIFY /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
+    (b"PROPFIND /pot HTTP/1.1\r\n", "HTTP /pot", "/pot"),
+    (b"QUERY /pot HTTP/1.1\r\n", "QUERY /pot", "/pot"),
+    (b"\r\n\nGET /pot HTTP/1.1\r\n", "GET /pot", "/pot"),
+    (b"\r\n", "HTTP", None),
     (b"OPTIONS * HTTP/1.1\r\n", "OPTIONS *", "*"),
     (b"CONNECT db.example:5432 HTTP/1.1\r\n", "CONNECT", None),
     (b"GET http://u:p@host:81/a/1?q HTTP/1.1\r\n", "GET /a/{id}", "/a/{id}"),
@@ -145,12 +151,21 @@ def test_body_is_no_header() -> None:
     )
 
 
-def test_original_method_of_unknown_one() -> None:
+@pytest.mark.parametrize("method", [b"BREW", *METHODS])
+def test_original_method_of_unknown_one(method: bytes) -> None:
     attributes = http.span_attributes(
-        exchange(request_head=b"BREW /x HTTP/1.1\r\n"), Role.SERVER
+        exchange(request_head=method + b" /x HTTP/1.1\r\n"), Role.SERVER
     )
     assert attributes["http.request.method"] == "_OTHER"
-    assert attributes["http.request.method_original"] == "BREW"
+    assert attributes["http.request.method_original"] == method.decode()
+
+
+def test_query_is_a_known_method() -> None:
+    attributes = http.span_attributes(
+        exchange(request_head=b"QUERY /x HTTP/1.1\r\n"), Role.CLIENT
+    )
+    assert attributes["http.request.method"] == "QUERY"
+    assert "http.request.method_original" not in attributes
 
 
 heads = st.binary(max_size=256) | st.builds(

@@ -41,8 +41,10 @@ __all__ = ["Dialogues"]
 
 # Of one connection, between two exchanges that are whole; what is beyond is missing.
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
+# A method that is known, or a line of any other one that ends in the version.
 _HTTP: Final = re.compile(
     rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT) [^ \r\n]"
+    rb"|[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\r\n]+ HTTP/1\.[0-9]\r?\n"
 )
 _RESP: Final = re.compile(rb"\*[1-9]\d{0,6}\r\n\$")
 

@@ -2,7 +2,7 @@
 """HTTP/1: names and attributes from the first bytes of a request's head.
 
 The head comes with up to 256 bytes and may end anywhere. Only finished parts are used: a path
-that something ends, header lines that end in CRLF. Query strings never leave this module.
+that something ends, header lines that end in CRLF. Empty lines before it are passed over. Query strings never leave this module.
 Percent-encoding stays as it is (a decoded slash would name another route).
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.semconv._incubating.attributes.http_attributes import (
     HTTP_REQUEST_BODY_SIZE,
     HTTP_RESPONSE_BODY_SIZE,
+    HttpRequestMethodValues,  # the stable ones are without QUERY
 )
 from opentelemetry.semconv._incubating.metrics import http_metrics
 from opentelemetry.semconv.attributes.http_attributes import (
@@ -22,7 +23,6 @@ from opentelemetry.semconv.attributes.http_attributes import (
     HTTP_REQUEST_METHOD_ORIGINAL,
     HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
-    HttpRequestMethodValues,
 )
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_PROTOCOL_VERSION
 from opentelemetry.semconv.attributes.server_attributes import (
@@ -110,8 +110,8 @@ _HOST: Final = re.compile(
 )
 # What ends a path for the kernel's signature too: control characters, blank, query, fragment.
 _PATH_END: Final = re.compile(r"[\x00-\x20?#]")
-# The longest method registered (RFC 9110's registry: UPDATEREDIRECTREF) has 17 bytes.
-_MAX_METHOD_BYTES: Final = 24
+# Any token may be a method (RFC 9110, section 9.1); the bound is the kernel's, DT_METHOD_BYTES.
+_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,10 +215,10 @@ def _full_url(parsed: _Head, exchange: Exchange) -> str:
 
 def _parse(head: bytes) -> _Head:
     # latin-1 never fails and keeps one character a byte; what shows is filtered below.
-    lines = head.decode("latin-1").split("\n")
+    lines = head.lstrip(b"\r\n").decode("latin-1").split("\n")
     finished = len(lines) > 1
     method, blank, rest = lines[0].rstrip("\r").partition(" ")
-    if not blank or not _is_token(method):
+    if not blank or not _METHOD.fullmatch(method):
         return _Head()
     target, blank, version = rest.partition(" ")
     authority, path, path_complete = _split_target(
@@ -261,14 +261,6 @@ def _headers(lines: list[str]) -> dict[str, str]:
             break  # the blank line: what follows is the body
         headers.setdefault(name.lower(), _printable(value.strip()))
     return headers
-
-
-def _is_token(text: str) -> bool:
-    return (
-        0 < len(text) <= _MAX_METHOD_BYTES
-        and text.isascii()
-        and text.replace("-", "").replace("_", "").isalnum()
-    )
 
 
 def _printable(text: str) -> str:

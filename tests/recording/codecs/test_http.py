@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases.http import METHODS
 
 from deetune_otel.recording.codecs import http
 from deetune_otel.recording.codecs.contract import CodecError
@@ -78,6 +79,22 @@ def test_pipelined_requests_cut_anywhere(size: int) -> None:
     assert isinstance(third.message, HttpRequest)
     assert third.message.version == "1.0"
     assert (third.begin, third.end) == (second.end, len(wire))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.9"])
+@pytest.mark.parametrize("method", METHODS)
+def test_any_method_of_any_minor_version(method: bytes, version: str) -> None:
+    wire = method + b" /a HTTP/" + version.encode() + b"\r\n\r\n"
+    for size in (1, 7, len(wire)):
+        (one,) = fed(http.requests(), wire, size)
+        assert one.message == HttpRequest(
+            method=method.decode(), target="/a", version=version, wire_bytes=len(wire)
+        )
+        assert http.encode(one.message) == [wire]
+    answer = f"HTTP/{version} 200 OK\r\nContent-Length: 2\r\n\r\nok".encode()
+    (found,) = fed(http.responses(deque([one.message])), answer)
+    assert isinstance(found.message, HttpResponse)
+    assert (found.message.version, found.message.body) == (version, b"ok")
 
 
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])

@@ -37,8 +37,8 @@ _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _SLICE_BYTES: Final = 16 << 10
 _SPACES: Final = " \t"
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE: Final = re.compile(rf"({_WORD}) ([^ \t\r\n]+) HTTP/(1\.[01])")
-_STATUS_LINE: Final = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9][0-9])(?: ([^\r\n]*))?")
+_REQUEST_LINE: Final = re.compile(rf"({_WORD}) ([^ \t\r\n]+) HTTP/(1\.[0-9])")
+_STATUS_LINE: Final = re.compile(r"HTTP/(1\.[0-9]) ([1-9][0-9][0-9])(?: ([^\r\n]*))?")
 _NAME: Final = re.compile(_WORD)
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
