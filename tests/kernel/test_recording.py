@@ -329,6 +329,41 @@ def test_what_has_no_known_protocol_is_copied_on_demand(
         assert [one.exchanges for one in counts.connections.values()] == [2, 2]
 
 
+def test_what_only_looked_like_http_is_copied_from_its_beginning(
+    watch: Watch, connect: Callable[..., Ends]
+) -> None:
+    """Its first pieces say HTTP, the later ones what it is, where that is wanted."""
+    asked, answered = b"get key\r\n", b"END\r\n"
+    for with_raw in (False, True):
+        with recorded(watch, with_raw=with_raw) as seen:
+            ends = connect()
+            ends.request(asked[:4])
+            ends.call(asked[4:], answered)
+            ends.call(asked, answered)
+            streams = (asked * 2, answered * 2) if with_raw else (asked, b"")
+            assert seen.streams(Role.SERVER) == streams
+            for role in (Role.CLIENT, Role.SERVER):
+                protocols = [one.protocol for one in seen.pieces if one.role is role]
+                assert protocols[:2] == [Protocol.HTTP] * 2
+                assert protocols[2:] == [Protocol.UNKNOWN] * 3 * with_raw
+            counts = seen.recording.read_counts().connections.values()
+            assert [one.exchanges for one in counts] == [2, 2] * with_raw
+
+
+def test_an_unknown_method_is_copied(
+    watch: Watch, connect: Callable[..., Ends]
+) -> None:
+    asked = b"notify /a HTTP/1.1\r\n\r\n"
+    with recorded(watch) as seen:
+        ends = connect()
+        for _ in range(2):
+            ends.call(asked, RESPONSE)
+        assert seen.streams(Role.SERVER) == (asked * 2, RESPONSE * 2)
+        assert {one.protocol for one in seen.pieces} == {Protocol.HTTP}
+        counts = seen.recording.read_counts().connections.values()
+        assert [one.exchanges for one in counts] == [2, 2]
+
+
 def test_redis_is_copied_too(watch: Watch, connect: Callable[..., Ends]) -> None:
     with recorded(watch) as seen:
         ends = connect()

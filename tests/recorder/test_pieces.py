@@ -9,7 +9,7 @@ import pytest
 
 from deetune_otel.kernel.recording import ConnectionCount, RecordedPiece
 from deetune_otel.model import Pair, Protocol, Role, Transport
-from deetune_otel.recorder.pieces import Conversations, Tally
+from deetune_otel.recorder.pieces import MAX_HELD_BYTES, Conversations, Tally
 from deetune_otel.recording.codecs import CODECS, RAW
 from deetune_otel.recording.model import (
     HttpRequest,
@@ -302,6 +302,89 @@ def test_a_unix_socket_has_its_path(role: Role) -> None:
     (one,) = fed(conversations(), pieces)
     assert one.connection.server.address == "/run/3.sock"
     assert one.connection.transport is Transport.UNIX
+
+
+def talk(
+    protocols: Iterable[Protocol], said: Iterable[bytes], roles: Iterable[Role]
+) -> list[RecordedPiece]:
+    """Requests and responses in turn, as both ends bring them, and the end."""
+    pieces, at = [], {True: 0, False: 0}
+    for number, (protocol, data) in enumerate(zip(protocols, said, strict=True)):
+        from_client = number % 2 == 0
+        pieces += [
+            piece(
+                role,
+                data,
+                at[from_client],
+                from_client=from_client,
+                start=at[False] if from_client else None,
+                protocol=protocol,
+            )
+            for role in roles
+        ]
+        at[from_client] += len(data)
+    lasts = [piece(role, last=True, protocol=pieces[-1].protocol) for role in roles]
+    return pieces + [
+        one._replace(
+            piece=one.piece._replace(offset=at[True], other_offset=at[False]),
+        )
+        for one in lasts
+    ]
+
+
+HTTP, REDIS, UNKNOWN = Protocol.HTTP, Protocol.REDIS, Protocol.UNKNOWN
+
+
+@pytest.mark.parametrize("roles", [[Role.SERVER], [Role.CLIENT, Role.SERVER]])
+@pytest.mark.parametrize("tentative", [1, 2, 3, 4])
+def test_what_only_looked_like_http_is_recorded_raw_from_its_beginning(
+    roles: list[Role], tentative: int
+) -> None:
+    said = (b"get k", b"END", b"get l", b"END")
+    protocols = [HTTP] * tentative + [UNKNOWN] * (4 - tentative)
+    pieces = talk(protocols, said, roles)
+    if tentative == 4:  # its last pieces say it
+        pieces = pieces[: 4 * len(roles)] + [
+            one._replace(protocol=UNKNOWN) for one in pieces[4 * len(roles) :]
+        ]
+    ours = conversations(with_raw=True)
+    first, second = fed(ours, pieces)
+    assert (first.request, first.response) == (
+        RawMessage(data=b"get k"),
+        RawMessage(data=b"END"),
+    )
+    assert second.request == RawMessage(data=b"get l")
+    assert first.connection.protocol is UNKNOWN
+    assert ours.tally() == Tally(2, 2, 0)
+    assert fed(conversations(), pieces) == []
+
+
+def test_a_ping_shows_that_it_is_redis() -> None:
+    said = (b"PING\r\n", b"+PONG\r\n", b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n")
+    pieces = talk([HTTP, REDIS, REDIS, REDIS], said, [Role.SERVER])
+    found = fed(conversations(), pieces)
+    assert [one.connection.protocol for one in found] == [REDIS] * 2
+    assert all(one.is_complete for one in found)
+
+
+def test_what_follows_a_tunnel_is_not_read_as_its_request() -> None:
+    asked, yes = b"CONNECT h:1 HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+    pieces = talk(
+        [HTTP, HTTP, UNKNOWN, UNKNOWN],
+        (asked, yes, b"\x16", b"\x16"),
+        [Role.SERVER],
+    )
+    (one,) = fed(conversations(with_raw=True), pieces)
+    assert isinstance(one.request, HttpRequest)
+    assert one.connection.protocol is HTTP
+
+
+def test_what_is_long_before_it_is_known_is_not_kept() -> None:
+    said = [b"x" * MAX_HELD_BYTES, b"y", b"z", b"z"]
+    pieces = talk([HTTP, HTTP, UNKNOWN, UNKNOWN], said, [Role.SERVER])
+    ours = conversations(with_raw=True)
+    assert fed(ours, pieces) == []
+    assert not ours._open[PAIR].held
 
 
 def test_what_has_no_codec_is_recorded_raw_or_not_at_all() -> None:

@@ -41,6 +41,14 @@ __all__ = ["Conversations", "People", "Tally"]
 
 # Headers that name a trace, in the order in which they are believed.
 _TRACE_HEADERS: Final = ("traceparent", "b3", "x-b3-traceid", "sw8")
+# What the kernel may find a connection to speak instead, when it has seen more of it.
+_INSTEAD: Final = {
+    Protocol.HTTP: (Protocol.REDIS, Protocol.UNKNOWN),
+    Protocol.REDIS: (Protocol.UNKNOWN,),
+}
+# Kept until a connection's first exchange shows what it speaks. The kernel looks at 64 KB of a
+# request line; an answer shows it as well.
+MAX_HELD_BYTES: Final = 128 << 10
 _Http = TypeVar("_Http", HttpRequest, HttpResponse)
 
 
@@ -71,6 +79,8 @@ class _Conversation:
     owners: dict[Role, int] = field(default_factory=dict)
     ended: set[Role] = field(default_factory=set)
     is_over: bool = False
+    held: list[Piece] | None = field(default_factory=list)  # None: it is known, or long
+    held_bytes: int = 0
     answered: int = 0  # turns that the kernel counts, too
     unanswered: int = 0  # the connection ended before the response
     unfinished: int = 0  # the recording did
@@ -122,7 +132,12 @@ class Conversations:
             return
         if one.owners.get(piece.role) != piece.owner_id:
             self._learn_end(one, piece)
+        if one.held is not None and piece.protocol in _INSTEAD.get(one.protocol, ()):
+            yield from self._read_again(one, piece.protocol)
+            if one.assembler is None:
+                return
         if not piece.is_last:
+            _hold(one, piece.piece)
             yield from self._given(one, one.assembler.feed(piece.piece))
             return
         # What is missing up to where it ended was lost: nobody may take it for silence.
@@ -174,13 +189,27 @@ class Conversations:
         return total
 
     def _begin(self, piece: RecordedPiece) -> _Conversation:
-        codec = self._codecs.get(piece.protocol, self._raw)
         return _Conversation(
             pair=piece.pair,
             protocol=piece.protocol,
-            assembler=Assembler(codec) if codec is not None else None,
+            assembler=self._assembler(piece.protocol),
             connection=_connection(piece, self._people),
         )
+
+    def _assembler(self, protocol: Protocol) -> Assembler | None:
+        codec = self._codecs.get(protocol, self._raw)
+        return Assembler(codec) if codec is not None else None
+
+    def _read_again(
+        self, one: _Conversation, protocol: Protocol
+    ) -> Iterator[RecordedExchange]:
+        """It had looked like another protocol, and no exchange of that has come."""
+        one.protocol = protocol
+        one.connection = replace(one.connection, protocol=protocol)
+        one.assembler = self._assembler(protocol)
+        for piece in one.held or ():
+            if one.assembler is not None:
+                yield from self._given(one, one.assembler.feed(piece))
 
     def _learn_end(self, one: _Conversation, piece: RecordedPiece) -> None:
         one.owners[piece.role] = piece.owner_id
@@ -211,6 +240,7 @@ class Conversations:
         self, one: _Conversation, turns: Iterable[Turn]
     ) -> Iterator[RecordedExchange]:
         for turn in turns:
+            one.held = None
             if turn.response is None and turn.incomplete[-1:] == ("closed",):
                 one.unanswered += 1
             else:
@@ -292,6 +322,15 @@ class Conversations:
         if isinstance(message, HttpResponse):
             return _cut(message, self._body_limit)
         return message
+
+
+def _hold(one: _Conversation, piece: Piece) -> None:
+    if one.held is None:
+        return
+    one.held.append(piece)
+    one.held_bytes += len(piece.data)
+    if one.held_bytes > MAX_HELD_BYTES:
+        one.held = None
 
 
 def _ends(last: Piece) -> tuple[Piece, Piece]:
