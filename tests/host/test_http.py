@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpf/l7/http.h on the host: every case fed in every way, then conversations nobody thought of."""
+"""bpf/l7/http.h and http_line.h on the host: every case fed in every way, then anything at all."""
 
 from __future__ import annotations
 

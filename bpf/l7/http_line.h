@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * HTTP's first lines: may a request begin here, what does it ask for, what does the answer say.
+ *
+ * A request is told by a method that is known, or else by the end of its line: any token may be a
+ * method (RFC 9110, 9.1), so behind one that nobody knows the line must end in " HTTP/1.x". The
+ * signature is a hash over method and path up to '?', where a segment that holds a digit counts as
+ * '{}', unless it is a version: 'v' and one or two digits.
+ */
+#pragma once
+
+#include "walk.h"
+
+enum dt_http_phase {
+	DT_HTTP_METHOD = DT_PHASE_PROTOCOL,
+	DT_HTTP_PATH,
+	DT_HTTP_VERSION, /* the rest of a line that must end in one */
+	DT_HTTP_STATUS,
+	DT_HTTP_FIRST_LINE, /* the rest of it */
+	DT_HTTP_NAME,	    /* of a header */
+	DT_HTTP_LINE,	    /* the rest of a header's line */
+	DT_HTTP_LENGTH,	    /* content-length's value */
+	DT_HTTP_CODING,	    /* transfer-encoding's value */
+	DT_HTTP_TRACE,
+	DT_HTTP_CHUNK_SIZE,
+	DT_HTTP_CHUNK_LINE, /* extension, to the end of the line */
+	DT_HTTP_TRAILER,
+	DT_HTTP_TRAILER_LINE,
+};
+
+enum dt_http_bound {
+	/* Of a method. The longest one registered has 17 (UPDATEREDIRECTREF); three quarters of a
+	 * kept head stay for the path that names the operation. */
+	DT_METHOD_BYTES = 64,
+	/* Of a line whose method is not known. Servers refuse request lines of 8 to 32 KB; without
+	 * a bound a text that has no lines would be looked at to its end. */
+	DT_REQUEST_LINE_BYTES = 1 << 16,
+	DT_PATH_BYTES = 32,   /* of a path in one step */
+	DT_VERSION_BYTES = 8, /* "HTTP/1.1" */
+};
+
+enum dt_http_flag {
+	DT_HTTP_CHUNKED = 1,
+	DT_HTTP_HAS_LENGTH = 2,
+	DT_HTTP_HAS_CODING = 4,
+	DT_HTTP_EXPECT = 8,
+	DT_HTTP_IS_HEAD = 16,
+	DT_HTTP_IS_CONNECT = 32,
+	DT_HTTP_DIGITS = 64,
+	DT_HTTP_STRANGE = 128, /* the method is none that is known */
+};
+
+/* What a path segment has been so far, and what comes next: a table, because the verifier follows
+ * branches on a state that it knows, sixteen bytes deep. */
+enum dt_http_segment {
+	DT_SEGMENT_START = 0,
+	DT_SEGMENT_PLAIN = 1,
+	DT_SEGMENT_V = 2, /* "v" */
+	DT_SEGMENT_V1 = 3,
+	DT_SEGMENT_V12 = 4,
+	DT_SEGMENT_DIGIT = 5, /* to be collapsed */
+};
+
+enum dt_http_class {
+	DT_CLASS_OTHER = 0,
+	DT_CLASS_DIGIT = 1,
+	DT_CLASS_V = 2,
+	DT_CLASS_SLASH = 3,
+	DT_CLASS_END = 4,
+};
+
+static const __u8 dt_http_classes[256] = {
+	[0 ... ' '] = DT_CLASS_END, ['?'] = DT_CLASS_END, ['#'] = DT_CLASS_END,
+	['/'] = DT_CLASS_SLASH,	    ['v'] = DT_CLASS_V,	  ['0' ... '9'] = DT_CLASS_DIGIT,
+};
+
+/* Not 32 bytes long: clang would put it into a section of its own. */
+static const __u8 dt_http_segments[8][8] = {
+	[DT_SEGMENT_START] = { DT_SEGMENT_PLAIN, DT_SEGMENT_DIGIT, DT_SEGMENT_V },
+	[DT_SEGMENT_PLAIN] = { DT_SEGMENT_PLAIN, DT_SEGMENT_DIGIT, DT_SEGMENT_PLAIN },
+	[DT_SEGMENT_V] = { DT_SEGMENT_PLAIN, DT_SEGMENT_V1, DT_SEGMENT_PLAIN },
+	[DT_SEGMENT_V1] = { DT_SEGMENT_DIGIT, DT_SEGMENT_V12, DT_SEGMENT_DIGIT },
+	[DT_SEGMENT_V12] = { DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT },
+	[DT_SEGMENT_DIGIT] = { DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT },
+};
+
+/* What a token is made of (RFC 9110, 5.6.2). */
+static const __u8 dt_http_token[256] = {
+	['!'] = 1,	   ['#' ... '\''] = 1, ['*'] = 1,	  ['+'] = 1, ['-'] = 1, ['.'] = 1,
+	['0' ... '9'] = 1, ['A' ... 'Z'] = 1,  ['^' ... 'z'] = 1, ['|'] = 1, ['~'] = 1,
+};
+
+/* "PING": not HTTP's, but an inline one opens a Redis connection. */
+#define DT_HTTP_PING 0x50494e47ULL
+
+/* The methods that need no version to be one. word: the last eight of so many bytes, the last one
+ * lowest. */
+static __always_inline int dt_http_known_method(__u64 word, __u32 bytes)
+{
+	if (bytes > sizeof(word))
+		return 0;
+	switch (word) {
+	case 0x474554ULL:	    /* GET */
+	case 0x505554ULL:	    /* PUT */
+	case 0x504f5354ULL:	    /* POST */
+	case 0x48454144ULL:	    /* HEAD */
+	case 0x434f5059ULL:	    /* COPY */
+	case 0x4d4f5645ULL:	    /* MOVE */
+	case 0x4c4f434bULL:	    /* LOCK */
+	case 0x5041544348ULL:	    /* PATCH */
+	case 0x5452414345ULL:	    /* TRACE */
+	case 0x4d4b434f4cULL:	    /* MKCOL */
+	case 0x5055524745ULL:	    /* PURGE */
+	case 0x5155455259ULL:	    /* QUERY */
+	case 0x44454c455445ULL:	    /* DELETE */
+	case 0x534541524348ULL:	    /* SEARCH */
+	case 0x5245504f5254ULL:	    /* REPORT */
+	case 0x554e4c4f434bULL:	    /* UNLOCK */
+	case 0x4f5054494f4e53ULL:   /* OPTIONS */
+	case 0x434f4e4e454354ULL:   /* CONNECT */
+	case 0x50524f5046494e44ULL: /* PROPFIND */
+		return 1;
+	}
+	return 0;
+}
+
+/* "HTTP/1.x", the last byte lowest. */
+static __always_inline int dt_http_is_version(__u64 word)
+{
+	return word >> 8 == 0x485454502f312eULL && (__u8)((__u8)word - '0') <= 9;
+}
+
+/* May a request begin at the window's place? What has not come yet may still make it one. A
+ * function of its own for its loops. */
+__noinline int dt_http_may_begin(struct dt_scratch *s)
+{
+	__u32 begin, space, bytes = 0, line;
+	__u64 word = 0;
+	__u8 c = 0;
+	int is_whole = 0;
+
+	if (!s)
+		return 0;
+	begin = s->pos;
+	for (; bytes <= DT_METHOD_BYTES && begin + bytes < s->end; bytes++) {
+		c = dt_byte(s, begin + bytes);
+		if (!dt_http_token[c])
+			break;
+		word = word << 8 | c;
+	}
+	space = begin + bytes;
+	if (space >= s->end || word == DT_HTTP_PING)
+		return bytes <= DT_METHOD_BYTES;
+	if (c != ' ' || !bytes || bytes > DT_METHOD_BYTES)
+		return 0;
+	if (dt_http_known_method(word, bytes))
+		return 1;
+	s->pos = space;
+	for (int i = 0; i < DT_WINDOW / DT_LINE_WORDS / 8; i++) {
+		dt_forget_values();
+		is_whole = dt_skip_line(s);
+		if (is_whole || s->pos >= s->end)
+			break;
+	}
+	line = s->pos - 1;
+	s->pos = begin;
+	if (!is_whole)
+		return 1;
+	if (dt_byte(s, line - 1) == '\r')
+		line--;
+	/* as dt_http_version sees it: a target, a space and a version */
+	line -= DT_VERSION_BYTES;
+	return (__s32)(line - 1 - space) > 0 && dt_byte(s, line - 1) == ' ' &&
+	       dt_http_is_version(__builtin_bswap64(dt_word(s, line)));
+}
+
+static __always_inline int dt_http_path_end(struct dt_walker *m)
+{
+	if (m->segment == DT_SEGMENT_DIGIT)
+		m->hash = dt_hash(dt_hash(m->base, '{'), '}');
+	m->hash = dt_signature_of(m->hash);
+	m->phase = DT_HTTP_FIRST_LINE;
+	if (m->flags & DT_HTTP_STRANGE) {
+		m->at = DT_VERSION_BYTES + 1; /* of the last word: no version's */
+		m->phase = DT_HTTP_VERSION;
+	}
+	return DT_GO_ON;
+}
+
+/* Goes on in a line whose method is not known, unless that has no end. */
+static __always_inline int dt_http_line_goes_on(const struct dt_walker *m)
+{
+	return m->flags & DT_HTTP_STRANGE && m->bytes > DT_REQUEST_LINE_BYTES ? DT_BAD : DT_GO_ON;
+}
+
+static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
+{
+	__u32 pos = s->pos, end = s->end;
+	__u64 hash = m->hash, base = m->base;
+	__u8 segment = m->segment, class = 0;
+
+	for (int i = 0; i < DT_PATH_BYTES && pos < end; i++) {
+		__u8 c = dt_byte(s, pos);
+
+		class = dt_http_classes[c];
+		if (class == DT_CLASS_END)
+			break;
+		pos++;
+		if (class == DT_CLASS_SLASH) {
+			if (segment == DT_SEGMENT_DIGIT)
+				hash = dt_hash(dt_hash(base, '{'), '}');
+			hash = base = dt_hash(hash, c);
+		} else {
+			hash = dt_hash(hash, c);
+		}
+		segment = dt_http_segments[segment & 7][class & 7];
+	}
+	s->pos = pos;
+	m->hash = hash;
+	m->base = base;
+	m->segment = segment;
+	return class == DT_CLASS_END ? dt_http_path_end(m) : dt_http_line_goes_on(m);
+}
+
+/* The last word of the line must be a version. */
+static __always_inline int dt_http_version(struct dt_walker *m, struct dt_scratch *s)
+{
+	for (int i = 0; i < DT_TOKEN_BYTES && s->pos < s->end; i++) {
+		__u8 c = dt_byte(s, s->pos);
+
+		if (c == '\n') {
+			if (m->at != DT_VERSION_BYTES || !dt_http_is_version(m->word))
+				return DT_BAD;
+			s->pos++;
+			m->phase = DT_HTTP_NAME;
+			return DT_GO_ON;
+		}
+		if (c < ' ' && c != '\r')
+			return DT_BAD;
+		s->pos++;
+		if (c == ' ') {
+			m->at = 0;
+		} else if (c != '\r') {
+			m->word = m->word << 8 | c;
+			if (m->at <= DT_VERSION_BYTES)
+				m->at++;
+		}
+	}
+	return dt_http_line_goes_on(m);
+}
+
+/* A token and a space. */
+static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch *s)
+{
+	__u32 pos = s->pos, end = s->end;
+
+	for (int i = 0; i < DT_TOKEN_BYTES && pos < end; i++) {
+		__u8 c = dt_byte(s, pos);
+
+		pos++;
+		if (c == ' ') {
+			if (!m->at)
+				return DT_BAD;
+			if (!dt_http_known_method(m->word, m->at))
+				m->flags |= DT_HTTP_STRANGE;
+			else if (m->word == 0x48454144ULL)
+				m->flags |= DT_HTTP_IS_HEAD;
+			else if (m->word == 0x434f4e4e454354ULL)
+				m->flags |= DT_HTTP_IS_CONNECT;
+			m->hash = dt_hash(m->hash, ' ');
+			m->base = m->hash;
+			m->phase = DT_HTTP_PATH;
+			s->pos = pos;
+			return DT_GO_ON;
+		}
+		if (!dt_http_token[c] || m->at >= DT_METHOD_BYTES)
+			return DT_BAD;
+		m->at++;
+		m->word = m->word << 8 | c;
+		m->hash = dt_hash(m->hash, c);
+	}
+	s->pos = pos;
+	return DT_GO_ON;
+}
+
+/* "HTTP/1.x SSS" */
+static __always_inline int dt_http_status(struct dt_walker *m, struct dt_scratch *s)
+{
+	const __u64 version = DT_BYTES8('H', 'T', 'T', 'P', '/', '1', '.', 0);
+
+	if (!m->first_ns)
+		m->first_ns = s->now; /* of the final response, after an interim one */
+	if (!m->at && s->end - s->pos >= 16) {
+		__u64 word = dt_word(s, s->pos + 8);
+		__u8 a = (__u8)(word >> 8) - '0', b = (__u8)(word >> 16) - '0',
+		     d = (__u8)(word >> 24) - '0';
+
+		if ((dt_word(s, s->pos) & (~0ULL >> 8)) != version || (__u8)word != ' ' || a < 1 ||
+		    a > 9 || b > 9 || d > 9)
+			return DT_BAD;
+		m->outcome = a * 100 + b * 10 + d;
+		s->pos += 12;
+		m->phase = dt_skip_line(s) ? DT_HTTP_NAME : DT_HTTP_FIRST_LINE;
+		return DT_GO_ON;
+	}
+	for (int i = 0; i < 12 && s->pos < s->end; i++) {
+		__u8 c = dt_byte(s, s->pos);
+
+		s->pos++;
+		if (m->at < 7) {
+			if (c != ((version >> (m->at * 8)) & 0xff))
+				return DT_BAD;
+		} else if (m->at == 8) {
+			if (c != ' ')
+				return DT_BAD;
+		} else {
+			if (c < '0' || c > '9')
+				return DT_BAD;
+			if (m->at > 8)
+				m->outcome = m->outcome * 10 + (c - '0');
+		}
+		if (++m->at == 12) {
+			m->phase = DT_HTTP_FIRST_LINE;
+			return m->outcome >= 100 ? DT_GO_ON : DT_BAD;
+		}
+	}
+	return DT_GO_ON;
+}
