@@ -65,7 +65,9 @@ static __noinline int dt_dns_read(struct dt_dns_message *m, const struct dt_scra
 
 	m->s = s;
 	m->signature = DT_HASH_START;
-	m->label = m->whole = 0;
+	/* Zero, but the verifier must not know: older ones (6.1) follow a loop's body once, and cut
+	 * off what no first round reaches. */
+	m->label = m->whole = s->fault;
 	m->id = dt_dns_word(s, 0);
 	m->is_answer = flags >> 15;
 	m->code = flags & 15;
