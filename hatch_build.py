@@ -8,8 +8,10 @@ any Python 3 (`py3-none-linux_x86_64`). The sdist holds the sources in `bpf/` in
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ class BpfBuildHook(BuildHookInterface[Any]):
         built = subprocess.run(  # noqa: S603
             [root / "script" / "build-bpf"],
             cwd=root,
+            env={"PYTHON": sys.executable, **os.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
