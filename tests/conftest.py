@@ -26,14 +26,14 @@ def _missing() -> str:
     return "; ".join(f"{m.what} {m.remedy}" for m in probe().missing if m.fatal)
 
 
-def _needs_kernel(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("kernel", "e2e", "lab"))
+def _is_any(item: pytest.Item, *names: str) -> bool:
+    return any(item.get_closest_marker(name) for name in names)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this kernel, or the rights that we have in it, do not allow."""
-    if _needs_kernel(item) and _missing():
+    if _is_any(item, "kernel", "e2e", "lab") and _missing():
         pytest.skip(_missing())
 
 
@@ -41,13 +41,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With DEETUNE_REQUIRE_KERNEL=1 a kernel, e2e or lab test that skips has failed.
+    """With DEETUNE_REQUIRE_KERNEL=1 a kernel, kernels, e2e or lab test that skips has failed.
 
     Otherwise a green run could mean that nothing was loaded.
     """
     report = yield
-    required = os.environ.get("DEETUNE_REQUIRE_KERNEL") == "1" and _needs_kernel(item)
-    if required and report.skipped and not hasattr(report, "wasxfail"):
+    required = os.environ.get("DEETUNE_REQUIRE_KERNEL") == "1"
+    marked = _is_any(item, "kernel", "kernels", "e2e", "lab")
+    if required and marked and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where the kernel is required: {report.longrepr}"
     return report

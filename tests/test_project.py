@@ -167,7 +167,11 @@ def test_the_changelog_knows_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["setup", "test", "build-bpf", "demo", "bench", "lab"]
+    "script",
+    [
+        *("setup", "test", "build-bpf", "demo", "bench", "lab"),
+        *("fetch-kernel", "run-on-kernel"),
+    ],
 )
 def test_scripts_can_be_run(script: str) -> None:
     path = ROOT / "script" / script

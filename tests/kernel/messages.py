@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP and Redis messages, and what each one should count as."""
+"""HTTP, Redis and DNS messages, and what each one should count as."""
 
 from __future__ import annotations
 
+import random
+import struct
 from typing import Final
 
-__all__ = ["OK", "chunked", "get", "post", "redis", "response"]
+__all__ = ["OK", "chunked", "dns_question", "get", "post", "redis", "response"]
 
 
 def get(path: str = "/", *headers: str, version: str = "1.1") -> bytes:
@@ -42,6 +44,14 @@ def redis(*words: bytes | str) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(
         b"$%d\r\n%s\r\n" % (len(part), part) for part in parts
     )
+
+
+def dns_question(name: str, kind: int = 1, number: int | None = None) -> bytes:
+    """A standard query, as every resolver sends it (RFC 1035); of addresses (A)."""
+    labels = b"".join(bytes([len(one)]) + one.encode() for one in name.split("."))
+    number = random.getrandbits(16) if number is None else number
+    header = struct.pack("!6H", number, 0x0100, 1, 0, 0, 0)
+    return header + labels + b"\0" + struct.pack("!2H", kind, 1)
 
 
 def _head(*lines: str) -> bytes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import random
 import re
-import struct
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
+from tests.kernel.messages import dns_question
 from tests.kernel.observe import Call, Calls
 from tests.netlink.lan import Lan
 from tests.process import Child, free_port
@@ -55,14 +55,6 @@ def resolver(watch: Watch, tmp_path: Path) -> Iterator[Resolver]:
         yield Resolver(child.pid, port)
 
 
-def question(name: str, kind: int = A, number: int | None = None) -> bytes:
-    """A standard query, as every resolver sends it (RFC 1035)."""
-    labels = b"".join(bytes([len(one)]) + one.encode() for one in name.split("."))
-    number = random.getrandbits(16) if number is None else number
-    header = struct.pack("!6H", number, 0x0100, 1, 0, 0, 0)
-    return header + labels + b"\0" + struct.pack("!2H", kind, 1)
-
-
 def ask(client: Actor, number: int, message: bytes) -> bytes:
     client.call("send", number, message)
     answer: bytes = client.call("recv", number)
@@ -82,7 +74,7 @@ def test_each_lookup_is_counted_by_its_outcome(
     ):
         sent = received = 0
         for _ in range(times):
-            message = question(name)
+            message = dns_question(name)
             answer = ask(client, here, message)
             assert answer[3] & 15 == code
             sent, received = sent + len(message), received + len(answer)
@@ -110,7 +102,7 @@ def test_operations_are_names_and_types(
         ("a.shop.test", AAAA),
         ("b.shop.test", A),
     ):
-        ask(client, here, question(name, kind))
+        ask(client, here, dns_question(name, kind))
     counts: Counter[int] = Counter()
     for _, key, value in watch.series(client.pid):
         counts[key.signature] += value.count
@@ -121,7 +113,7 @@ def test_answers_are_handed_on(watch: Watch, client: Actor, resolver: Resolver) 
     """To the client's owner, once a second for a name; errors carry no addresses."""
     here = client.call("datagram", ("127.0.0.1", resolver.port))
     for name in ("one.shop.test", "two.shop.test", "no.gone.test", "one.shop.test"):
-        ask(client, here, question(name))
+        ask(client, here, dns_question(name))
     told = _answers(watch, client.pid)
     assert len(told) in {2, 3}  # "one" again only if a second went by
     found = [answers(one.message) for one in told]
@@ -137,7 +129,7 @@ def test_questions_in_flight_at_once_meet_their_own_answers(
 ) -> None:
     """By the message's number, in whatever order they come."""
     here = client.call("datagram", ("127.0.0.1", resolver.port))
-    messages = [question(f"n{i}.shop.test", number=i) for i in range(LOOKUPS)]
+    messages = [dns_question(f"n{i}.shop.test", number=i) for i in range(LOOKUPS)]
     for message in messages:
         client.call("send", here, message)
     got = [client.call("recv", here) for _ in messages]
@@ -158,7 +150,7 @@ def test_a_question_that_is_asked_again_counts_as_failed_once(
     """The server takes the first one and says nothing."""
     there, address = server.call("datagram_server", ("127.0.0.1", 0))
     here = client.call("datagram", address)
-    message = question("slow.shop.test", number=1)
+    message = dns_question("slow.shop.test", number=1)
     client.call("send", here, message)
     assert server.call("recv", there) == message
     client.call("send", here, message)
@@ -183,7 +175,7 @@ def test_what_only_looks_like_dns_is_no_lookup(
 ) -> None:
     there, address = server.call("datagram_server", ("127.0.0.1", 0))
     here = client.call("datagram", address)
-    whole = question("web.shop.test")
+    whole = dns_question("web.shop.test")
     for message in (
         whole[:-3],  # cut off within its question
         whole[:4] + b"\0\2" + whole[6:],  # two questions

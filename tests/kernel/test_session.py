@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.kernel.actor import Actor, Ends
 from tests.kernel.conftest import PROGRAMS
+from tests.kernel.held import still_there
 from tests.kernel.messages import OK, get
 from tests.kernel.observe import Calls, Watch, http, settings
 from tests.process import wait_until
-from tests.programs import program
 
 from deetune_otel.kernel import Kernel, KernelSettings
 from deetune_otel.kernel.errors import KernelClosed, KernelUnavailable
@@ -187,37 +187,22 @@ def holder(watch: Watch) -> Iterator[Holder]:
     one.process.communicate()
 
 
-def still_there(ids: dict[str, set[int]]) -> dict[str, set[int]]:
-    """What of these the kernel still has."""
-    found = {}
-    for name, kind in (("prog_id", "prog"), ("map_id", "map"), ("link_id", "link")):
-        said: Any = json.loads(
-            subprocess.run(
-                [program("bpftool", "bpftool"), "-j", kind, "show"],
-                check=True,
-                capture_output=True,
-            ).stdout
-        )
-        found[name] = ids[name] & {one["id"] for one in said}
-    return {name: some for name, some in found.items() if some}
-
-
 def test_nothing_stays_after_the_close(holder: Holder) -> None:
     """While the process lives on."""
     ids = holder.says()
-    assert len(ids["link_id"]) >= 4
-    assert ids["prog_id"]
-    assert ids["map_id"]
+    assert len(ids["link"]) >= 4
+    assert ids["prog"]
+    assert ids["map"]
     assert still_there(ids) == ids
     holder.go_on()
-    assert holder.says() == {"prog_id": set(), "map_id": set(), "link_id": set()}
+    assert holder.says() == {"prog": set(), "map": set(), "link": set()}
     wait_until(lambda: not still_there(ids), "the kernel let all go", timeout_s=10)
     assert holder.process.poll() is None
 
 
 def test_nothing_stays_after_kill_9(holder: Holder) -> None:
     ids = holder.says()
-    assert ids["link_id"]
+    assert ids["link"]
     holder.process.send_signal(signal.SIGKILL)
     holder.process.wait()
     wait_until(lambda: not still_there(ids), "the kernel let all go", timeout_s=10)
