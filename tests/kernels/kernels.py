@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from deetune_otel.kernel.features import Rung
+__all__ = ["FEXIT", "HERE", "KERNELS", "TRACEPOINTS", "Tried"]
 
-__all__ = ["HERE", "KERNELS", "Tried"]
+# Hooks, by the programs that only they have.
+TRACEPOINTS: Final = frozenset({"dt_sock_recv", "dt_sock_send"})
+FEXIT: Final = frozenset(
+    f"dt_{family}_{way}"
+    for family in ("inet", "inet6", "unix", "unix_packet")
+    for way in ("recv", "send")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +27,7 @@ class Tried:
 
     series: str  # how its release begins
     suite: str  # of Debian; "": the machine's own
-    rung: Rung
+    hooks: frozenset[str] = TRACEPOINTS
     # It cannot be observed; what the agent says of it (a regular expression).
     refused: str = ""
     # A read that was waiting when the agent came is not seen: fexit programs run where the function
@@ -32,8 +38,8 @@ class Tried:
     # response, and a response that nothing follows ends with the connection.
     misses_sendfile: bool = False
     # The kernel may preempt a program, and then does not run it for another task on that processor:
-    # it takes this for a recursion, and counts it as such. Each such run may cost two exchanges, the
-    # message's own and the one that it is taken for.
+    # it takes this for a recursion, and counts it as such. What is counted of a connection can be
+    # wrong by more than the message that was missed, so each such run excuses one end of one step.
     misses_runs: bool = False
 
     @property
@@ -45,23 +51,17 @@ KERNELS: Final = (
     Tried(
         series="5.10",
         suite="bullseye-security",
-        rung=Rung.FEXIT,
-        refused="does not take the programs",
+        refused="dt_iter_listeners",  # asks for a helper of 5.11
     ),
     Tried(
         series="6.1",
         suite="bookworm",
-        rung=Rung.FEXIT,
+        hooks=FEXIT,
         misses_waiting_reads=True,
         misses_sendfile=True,
     ),
-    Tried(series="6.12", suite="bookworm-backports", rung=Rung.SOCKET_TRACEPOINTS),
-    Tried(series="6.12", suite="trixie", rung=Rung.SOCKET_TRACEPOINTS),
-    Tried(
-        series="7",
-        suite="trixie-backports",
-        rung=Rung.SOCKET_TRACEPOINTS,
-        misses_runs=True,
-    ),
+    Tried(series="6.12", suite="bookworm-backports"),
+    Tried(series="6.12", suite="trixie"),
+    Tried(series="7", suite="trixie-backports", misses_runs=True),
 )
-HERE: Final = Tried(series="", suite="", rung=Rung.SOCKET_TRACEPOINTS)
+HERE: Final = Tried(series="", suite="")

@@ -25,7 +25,6 @@ from tests.process import free_port, wait_until
 
 from deetune_otel.kernel import Kernel
 from deetune_otel.kernel.errors import KernelUnavailable
-from deetune_otel.kernel.features import probe
 from deetune_otel.model import Edge, LedgerLine, Transport
 
 if TYPE_CHECKING:
@@ -94,11 +93,8 @@ class Clock:
 def climb(folder: Path) -> dict[str, Any]:
     """Everything that can be said of this kernel."""
     clock = Clock()
-    features = probe()
     found: dict[str, Any] = {
         "release": os.uname().release,
-        "hooks": features.rung.name,
-        "missing": [one.what for one in features.missing],
         "refused": None,
         "seconds": clock.seconds,
     }
