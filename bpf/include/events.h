@@ -61,6 +61,10 @@ enum dt_redis_outcome {
 	DT_REDIS_OTHER = 18, /* an error code that is not in this list */
 };
 
+enum dt_dns_outcome {
+	DT_DNS_NXDOMAIN = 3,
+};
+
 /* Signatures that are no hash. */
 enum dt_signature {
 	DT_SIGNATURE_NONE = 0,	   /* the protocol names no operation */

@@ -32,13 +32,16 @@ static __always_inline __u32 dt_wire_hash(const struct dt_wire *w)
 	return h >> 32;
 }
 
+/* As protocols/ has it, each protocol's outcome(): a test holds the two against each other. */
 static __always_inline int dt_is_error(const struct dt_series_key *key, __u32 role)
 {
-	if (key->end != DT_END_COMPLETE)
+	if (key->end != DT_END_COMPLETE || key->protocol == DT_PROTOCOL_CONNECT)
 		return 1;
 	if (key->protocol == DT_PROTOCOL_HTTP)
 		return key->outcome >= (role == DT_ROLE_SERVER ? 500 : 400);
-	return key->outcome != 0;
+	if (key->protocol == DT_PROTOCOL_DNS) /* that there is no such name is an answer */
+		return key->outcome && key->outcome != DT_DNS_NXDOMAIN;
+	return key->protocol == DT_PROTOCOL_REDIS && key->outcome;
 }
 
 /* enum dt_kept, or 0. */

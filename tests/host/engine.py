@@ -34,6 +34,7 @@ __all__ = [
     "close",
     "end_of_stream",
     "io",
+    "judge",
     "limit",
     "opened",
     "refused",
@@ -142,6 +143,8 @@ class Seen:
     ledger: dict[str, LedgerLine] = field(default_factory=dict)
     open: LedgerLine = _NOTHING
     blind: list[tuple[int, int]] = field(default_factory=list)
+    # By protocol, role and end: whether each outcome is an error.
+    errors: dict[tuple[Protocol, Role, End], list[bool]] = field(default_factory=dict)
     unbalanced: str = ""
     spilled: int = 0
     steps: int = 0
@@ -170,8 +173,7 @@ def _enum(name: str) -> dict[int, str]:
     return {int(value): word.lower() for word, value in found}
 
 
-_LEDGER: Final = {k: v for k, v in _enum("dt_ledger_line").items() if v != "lost_first"}
-_LEDGER[16] = "lost_state"
+_LEDGER: Final = _enum("dt_ledger_line")  # the first line of those lost has two names
 _ROLES: Final = {Role(v.removeprefix("role_")): k for k, v in _enum("dt_role").items()}
 _TRANSPORTS: Final = {
     Transport(v.removeprefix("transport_")): k for k, v in _enum("dt_transport").items()
@@ -279,6 +281,11 @@ def build(to: Path) -> Path:
     return program
 
 
+def judge(outcomes: int) -> bytes:
+    """Whether each of so many outcomes is an error: every protocol, role and end."""
+    return _operation("J", size=outcomes)
+
+
 class Host:
     """Runs scripts, each on empty maps. Starts its process when it is first needed."""
 
@@ -363,6 +370,8 @@ def _read(lines: Iterable[str]) -> Seen:
             )
         elif what in ("exchange", "operation"):
             _read_record(seen, what, words)
+        elif what == "errors":
+            _read_errors(seen, *words)
         else:
             _read_numbers(seen, what, list(map(int, words)))
     return seen
@@ -379,6 +388,13 @@ def _read_record(seen: Seen, what: str, words: list[str]) -> None:
     seen.exchanges.append(
         Counted(protocol, signature, outcome, _ENDS[end], *rest, *texts)  # type: ignore[arg-type]  # ten numbers, two texts
     )
+
+
+def _read_errors(seen: Seen, protocol: str, role: str, end: str, told: str) -> None:
+    of = {number: one for one, number in _ROLES.items()}
+    if int(protocol) in _PROTOCOLS and int(role) in of:
+        key = (_PROTOCOLS[int(protocol)], of[int(role)], _ENDS[int(end)])
+        seen.errors[key] = [one == "1" for one in told]
 
 
 def _read_numbers(seen: Seen, what: str, numbers: list[int]) -> None:

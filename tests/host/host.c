@@ -15,6 +15,7 @@ enum host_code {
 	HOST_CLOSE = 'C',   /* the socket is destroyed */
 	HOST_REFUSED = 'F', /* a connect fails; bytes: errno */
 	HOST_LIMIT = 'L',   /* what: enum host_limit; bytes: how many entries, or bytes */
+	HOST_JUDGE = 'J',   /* says which outcomes are errors; bytes: how many */
 };
 
 enum host_call {
@@ -290,6 +291,22 @@ static void host_do_limit(const struct host_op *op)
 		host_map_of(maps[op->what])->limit = op->bytes;
 }
 
+/* For each kind of exchange, by its outcome: 1 is an error. */
+static void host_do_judge(const struct host_op *op)
+{
+	for (__u32 kind = 0; kind < DT_PROTOCOL_UNDECIDED * 8; kind++) {
+		struct dt_series_key key = { .protocol = kind >> 3, .end = kind & 1 };
+		__u32 role = kind >> 1 & 3;
+
+		printf("errors %u %u %u ", key.protocol, role, key.end);
+		for (__u32 outcome = 0; outcome < op->bytes; outcome++) {
+			key.outcome = outcome;
+			putchar('0' + dt_is_error(&key, role));
+		}
+		printf("\n");
+	}
+}
+
 /* Takes the next operation off the script and does it. */
 static void host_next(void)
 {
@@ -329,6 +346,9 @@ static void host_next(void)
 		break;
 	case HOST_LIMIT:
 		host_do_limit(&op);
+		break;
+	case HOST_JUDGE:
+		host_do_judge(&op);
 		break;
 	default:
 		abort();
