@@ -32,6 +32,7 @@ struct dt_contract {
 	enum dt_signature signature;
 	enum dt_limit limit;
 	enum dt_cause_method cause_method;
+	enum dt_exchange_flag exchange_flag;
 	enum dt_ledger_line ledger_line;
 	enum dt_record_type record_type;
 	enum dt_kept kept;
@@ -39,7 +40,6 @@ struct dt_contract {
 	enum dt_recording_bound recording_bound;
 	enum dt_piece_flag piece_flag;
 	enum dt_recording_line recording_line;
-	__u32 pad;
 };
 
 const struct dt_contract *dt_contract __attribute__((unused));

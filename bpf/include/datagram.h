@@ -28,10 +28,10 @@ static __always_inline struct dt_conn *dt_udp_conn(struct sock *sk, __u8 role)
 
 	if (!c || c->transport)
 		return c;
-	dt_init_conn(c, sk, DT_TRANSPORT_UDP, role, 0);
-	dt_identify(c);
+	dt_init_conn(c, sk, role, 0);
 	dt_address(sk, 0, c->ends.local_address);
 	c->ends.local_port = sk->__sk_common.skc_num;
+	dt_publish(c, DT_TRANSPORT_UDP);
 	return c;
 }
 
@@ -97,7 +97,7 @@ static __always_inline void dt_lookup_ends(const struct dt_lookup *l, struct dt_
 	x->key = l->key;
 	x->request.start_ns = l->start_ns;
 	x->request.bytes = l->bytes;
-	x->request.offset = l->start_ns; /* tells it apart on this socket */
+	x->request.offset = l->number;
 	x->response.first_ns = x->response.last_ns = now;
 }
 
@@ -139,6 +139,7 @@ static __noinline int dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
 	struct dt_lookup l = {
 		.start_ns = s->now,
 		.bytes = bytes,
+		.number = __sync_fetch_and_add(&c->completed, 1),
 		.key = { .edge = edge, .protocol = DT_PROTOCOL_DNS },
 		.owner_id = c->owner_id,
 		.port = c->ends.local_port,

@@ -13,6 +13,18 @@
 #include "record.h"
 #include "socket.h"
 
+/* Counted twice, by a visit that came between TCP and the door, or because another thread's chunk
+ * was taken for blind before it came to its door. */
+static __always_inline void dt_take_back(struct dt_conn *c, int is_send, __u32 bytes)
+{
+	__u64 *blind = is_send ? &c->sent_blind : &c->received_blind;
+	__u64 *before = is_send ? &c->sent_before : &c->received_before;
+	__u64 n = bytes < *blind ? bytes : *blind;
+
+	*blind -= n;
+	*before -= bytes - n;
+}
+
 /* Bytes that TCP has counted since the last chunk and no door has seen: splice from a socket,
  * zero-copy receive. */
 static __always_inline __u32 dt_blind(struct dt_conn *c, struct sock *sk, int is_send)
@@ -27,8 +39,12 @@ static __always_inline __u32 dt_blind(struct dt_conn *c, struct sock *sk, int is
 		return 0;
 	gap = (is_send ? tp->write_seq - c->tx_first_seq : tp->copied_seq - c->rx_first_seq) -
 	      (__u32)dt_offset(c, is_send);
-	if (!gap || gap >= 1U << 31)
+	if (!gap)
 		return 0;
+	if (gap >= 1U << 31) {
+		dt_take_back(c, is_send, -gap);
+		return 0;
+	}
 	if (gap == 1 && sk->sk_shutdown)
 		return 0; /* the FIN */
 	if (tp->inet_conn.icsk_ulp_ops) {
@@ -208,7 +224,7 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, __u32 cont
 		if (c && !(c->flags & (DT_CONN_ESTABLISHED | DT_CONN_IGNORED)))
 			dt_meet(c, sk, ret, is_send);
 	} else if (dt_observe_unix && dt_is_unix(sk)) {
-		c = dt_unix_conn(sk, 0);
+		c = dt_unix_conn(sk);
 	} else if (dt_observe_udp && dt_is_udp(sk)) {
 		c = dt_udp_conn(sk, is_send ? DT_ROLE_CLIENT : DT_ROLE_SERVER);
 		if (!c)
@@ -242,6 +258,7 @@ static __noinline int dt_connect_failed(struct dt_conn *c, struct sock *sk)
 			.outcome = sk->sk_err ?: DT_ECANCELED,
 		},
 		.request.start_ns = c->opened_ns,
+		.request.offset = c->opened_ns, /* tells its tries apart */
 	};
 
 	c->is_connecting = 0;
@@ -270,6 +287,8 @@ static __always_inline int dt_connect(struct sock *sk, int new)
 		return 0;
 	c->opened_ns = bpf_ktime_get_ns(); /* a socket may try again */
 	c->is_connecting = 1;
+	c->flags &= ~(DT_CONN_ESTABLISHED | DT_CONN_FIRST_SEQS); /* and may have been another's */
+	dt_identify(c);
 	dt_find_edge(c, sk, t);
 	return 0;
 }

@@ -161,7 +161,7 @@ struct dt_traffic {
 };
 
 /* Names one connection identically at both ends, through NAT: first data sequence numbers; for Unix
- * sockets inode numbers. */
+ * sockets their cookies. */
 struct dt_pair {
 	__u32 client_seq;
 	__u32 server_seq;
@@ -251,11 +251,13 @@ struct dt_ledger {
 	__u64 bytes;
 };
 
-/* Names one request identically at both ends of a connection. */
+/* Names one request, and no other one ever: identically at both ends of a connection, unless the
+ * record says DT_EXCHANGE_ALONE. */
 struct dt_wire {
-	__u32 client_seq; /* first data sequence number of each direction; inode numbers for Unix */
+	__u32 client_seq; /* as in dt_pair */
 	__u32 server_seq;
-	__u64 offset; /* of the request's first byte in the client's direction */
+	__u64 offset; /* of the request's first byte in the client's direction; of a look-up its
+			 number on its socket; of a failed connect the time when it began */
 };
 
 /* The rings: records (exchanges) and news (the others). First field of every record: its type. */
@@ -271,6 +273,13 @@ enum dt_kept {
 	DT_KEPT_HASH = 1,
 	DT_KEPT_ERROR = 2,
 	DT_KEPT_SLOW = 3,
+};
+
+enum dt_exchange_flag {
+	/* wire is this end's own. UDP and a failed connect have no other end that would know it;
+	 * those of a Unix connection that may be older than the agent do not know how much each
+	 * has read of what the other had written by then. */
+	DT_EXCHANGE_ALONE = 1,
 };
 
 struct dt_exchange_record {
@@ -299,7 +308,7 @@ struct dt_exchange_record {
 	__u8 transport;
 	__u8 cause_found; /* 0 none, 1 thread, 2 ambiguous */
 	__u8 cause_role_pad;
-	__u32 flags;
+	__u32 flags; /* enum dt_exchange_flag */
 	__u8 head[DT_HEAD_BYTES];
 	__u8 trace[DT_TRACE_BYTES];
 	__u8 cause_trace[DT_TRACE_BYTES];

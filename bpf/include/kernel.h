@@ -61,18 +61,9 @@ struct sock_common {
 
 struct file;
 
-struct inode {
-	unsigned long i_ino;
-};
-
 struct socket {
 	struct file *file;
 	struct sock *sk;
-};
-
-struct socket_alloc {
-	struct socket socket;
-	struct inode vfs_inode;
 };
 
 struct sock {

@@ -26,8 +26,13 @@ __u64 dt_own_pid_namespace; /* its address */
  * agent. */
 static __u32 dt_visits;
 
-/* Unix sockets are named by inode numbers, which other hosts have too: this tells them apart. */
-__u32 dt_unix_salt;
+/* There was no room for a Unix connection's state: until so many visits have ended, whoever is met
+ * may have been there before. */
+static __u8 dt_unix_lost;
+
+/* Sockets without sequence numbers are named by cookies, which other hosts have too: this tells
+ * them apart. */
+__u32 dt_cookie_salt;
 
 struct { /* owner_key -> owner; kernel inserts, user space deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -90,6 +95,7 @@ struct dt_lookup_key {
 
 struct dt_lookup {
 	__u64 start_ns;
+	__u64 number; /* on its socket */
 	__u64 bytes;
 	struct dt_series_key key;
 	__u32 owner_id;

@@ -365,10 +365,9 @@ static __noinline int dt_demote(struct dt_walk *w)
 		response = open;
 	request = open - response;
 	if (request && !confirmed) {
-		c->turn_open = 1;
-		c->turn_start_ns = c->request.first_ns ?: w->s->now;
+		dt_open_turn(c, request + (w->is_request ? w->s->left : 0),
+			     c->request.first_ns ?: w->s->now);
 		c->turn_bytes = request;
-		dt_note(DT_SEEN, 1, 0);
 		request = 0;
 	}
 	if (request || response)

@@ -39,16 +39,6 @@ static __always_inline const struct dt_recording_rules *dt_recording(void)
 	return rules && rules->epoch ? rules : 0;
 }
 
-static __always_inline struct dt_pair dt_pair_of_conn(const struct dt_conn *c)
-{
-	struct dt_pair pair = {
-		.client_seq = c->role == DT_ROLE_CLIENT ? c->tx_first_seq : c->rx_first_seq,
-		.server_seq = c->role == DT_ROLE_CLIENT ? c->rx_first_seq : c->tx_first_seq,
-	};
-
-	return pair;
-}
-
 static __always_inline int dt_is_idle(const struct dt_conn *c)
 {
 	if (c->protocol == DT_PROTOCOL_UNKNOWN)
@@ -106,7 +96,7 @@ __noinline int dt_is_chosen(struct dt_conn *c)
 	       rules->roles & (1 << (c->role & 3)) &&
 	       rules->protocols & (1 << (c->protocol & 15)) && dt_port_is_chosen(c, rules) &&
 	       dt_peer_is_chosen(c, rules) &&
-	       (rules->keep_below == ~0U || dt_pair_hash(dt_pair_of_conn(c)) < rules->keep_below);
+	       (rules->keep_below == ~0U || dt_pair_hash(dt_streams_of(c)) < rules->keep_below);
 }
 
 /* Whether user space has said so: what is missing of anybody else's is nobody's loss. */
@@ -127,9 +117,7 @@ __noinline int dt_record_count(struct dt_conn *c, __u32 ordinal, __u64 start_ns)
 	if (!c || !rules)
 		return 0;
 	if (c->recorded_epoch != rules->epoch) {
-		/* a Unix client does not know its pair before it was accepted, its server does */
-		if ((c->transport != DT_TRANSPORT_UNIX || c->role == DT_ROLE_SERVER) &&
-		    dt_owner_is_chosen(c->owner_id) && dt_is_chosen(c))
+		if (dt_owner_is_chosen(c->owner_id) && dt_is_chosen(c))
 			dt_recording_note(start_ns < rules->begun_ns ? DT_RECORDING_OPEN
 								     : DT_RECORDING_MISSED,
 					  1, 0);
@@ -139,7 +127,7 @@ __noinline int dt_record_count(struct dt_conn *c, __u32 ordinal, __u64 start_ns)
 	if (!c->is_recorded || !(rules->protocols & (1 << (c->protocol & 15))) ||
 	    (__s32)(ordinal - c->recorded_from) < 0)
 		return 0;
-	key.pair = dt_pair_of_conn(c);
+	key.pair = dt_streams_of(c);
 	key.role = c->role;
 	found = bpf_map_lookup_elem(&recorded, &key);
 	if (!found) {
@@ -278,7 +266,7 @@ static __always_inline __u32 dt_behind_limit(const struct dt_walker *m, const st
 
 static __always_inline void dt_describe(struct dt_copy *k, const struct dt_conn *c)
 {
-	k->piece.pair = dt_pair_of_conn(c);
+	k->piece.pair = dt_streams_of(c);
 	k->piece.owner_id = c->owner_id;
 	k->piece.edge = c->edge;
 	__builtin_memcpy(k->piece.local_address, c->ends.local_address, 16);
@@ -361,7 +349,7 @@ __noinline int dt_record_end(struct dt_conn *c, __u32 context)
 	if (!c || !k || !rules || c->recorded_epoch != rules->epoch || !c->is_recorded)
 		return 0;
 	is_client = c->role == DT_ROLE_CLIENT;
-	key.pair = dt_pair_of_conn(c);
+	key.pair = dt_streams_of(c);
 	key.role = c->role;
 	found = bpf_map_lookup_elem(&recorded, &key);
 	if (found)

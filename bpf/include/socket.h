@@ -7,8 +7,19 @@
 #include "maps.h"
 #include "count.h"
 
-static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u8 transport,
-					 __u8 role, __u8 flags)
+/* Where there are no sequence numbers, the cookie tells connections apart. */
+static __always_inline void dt_identify(struct dt_conn *c)
+{
+	c->tx_first_seq = c->cookie ^ dt_cookie_salt;
+	c->rx_first_seq = (c->cookie >> 32) ^ dt_cookie_salt;
+}
+
+enum dt_socket_bound {
+	/* Looks at numbers that may move meanwhile. */
+	DT_LOOKS = 4,
+};
+
+static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u8 role, __u8 flags)
 {
 	c->role = role;
 	c->flags = flags;
@@ -19,13 +30,43 @@ static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u
 	c->opened_ns = bpf_ktime_get_ns();
 	c->cookie = bpf_get_socket_cookie(sk);
 	c->sk = (__u64)sk;
+	dt_identify(c);
 	c->sampled.sent = c->sampled.received = c->sampled.retransmits = c->cookie << DT_TOLD_BITS;
+}
+
+/* Says that all of it is there. */
+static __always_inline void dt_publish(struct dt_conn *c, __u8 transport)
+{
 	dt_forget_values();
-	c->transport = transport; /* last: says that the others are there */
+	c->transport = transport;
+}
+
+/* An active opener's SYN is among its bytes_acked. */
+static __always_inline __u32 dt_tx_first_seq(const struct dt_conn *c, struct tcp_sock *tp)
+{
+	return tp->snd_una - (__u32)tp->bytes_acked + (c->role == DT_ROLE_CLIENT);
+}
+
+static __always_inline __u32 dt_rx_first_seq(struct tcp_sock *tp)
+{
+	return tp->rcv_nxt - (__u32)tp->bytes_received;
+}
+
+/* Where the streams were when the agent came. The low halves are the numbers of what programs wrote
+ * and read, which only they move. */
+static __always_inline void dt_come_late(struct dt_conn *c, struct tcp_sock *tp)
+{
+	__u64 sent = tp->bytes_acked - (c->role == DT_ROLE_CLIENT), received = tp->bytes_received;
+
+	sent += tp->write_seq - c->tx_first_seq - (__u32)sent;
+	received -= (__u32)received - (tp->copied_seq - c->rx_first_seq);
+	c->sent_before = sent - c->sent_bytes;
+	c->received_before = received - c->received_bytes;
+	c->retransmits = tp->total_retrans;
 }
 
 /* What is known once a connection is established: its ends, and the first data sequence number of
- * each direction. An active opener's SYN is among its bytes_acked. */
+ * each direction. */
 static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 {
 	struct tcp_sock *tp;
@@ -39,16 +80,18 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 	tp = sk->sk_protocol == DT_IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (!tp)
 		return;
-	c->tx_first_seq = tp->snd_una - (__u32)tp->bytes_acked + (c->role == DT_ROLE_CLIENT);
-	c->rx_first_seq = tp->rcv_nxt - (__u32)tp->bytes_received;
-	c->flags |= DT_CONN_FIRST_SEQS;
-	if (c->flags & DT_CONN_MIDSTREAM) {
-		c->sent_before = tp->bytes_acked - (c->role == DT_ROLE_CLIENT) +
-				 (__u32)(tp->write_seq - tp->snd_una) - c->sent_bytes;
-		c->received_before = tp->bytes_received - (__u32)(tp->rcv_nxt - tp->copied_seq) -
-				     c->received_bytes;
-		c->retransmits = tp->total_retrans;
+	/* of an older connection a packet may come between two of the numbers */
+	for (int i = 0; i < DT_LOOKS; i++) {
+		c->tx_first_seq = dt_tx_first_seq(c, tp);
+		c->rx_first_seq = dt_rx_first_seq(tp);
+		dt_forget_values();
+		if (c->tx_first_seq == dt_tx_first_seq(c, tp) &&
+		    c->rx_first_seq == dt_rx_first_seq(tp))
+			break;
 	}
+	c->flags |= DT_CONN_FIRST_SEQS;
+	if (c->flags & DT_CONN_MIDSTREAM)
+		dt_come_late(c, tp);
 }
 
 /* Where a direction's stream has come to, the chunk in hand included. */
@@ -147,13 +190,6 @@ static __noinline int dt_list(struct dt_conn *c)
 	return 0;
 }
 
-/* Where there are no sequence numbers, the cookie tells connections apart. */
-static __always_inline void dt_identify(struct dt_conn *c)
-{
-	c->tx_first_seq = c->cookie ^ dt_unix_salt;
-	c->rx_first_seq = (c->cookie >> 32) ^ dt_unix_salt;
-}
-
 static __noinline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, __u8 flags)
 {
 	int is_told = dt_end_is_told(sk);
@@ -163,10 +199,9 @@ static __noinline struct dt_conn *dt_tcp_conn(struct sock *sk, __u8 role, __u8 f
 	if (!c || c->transport) /* no memory, or it was there */
 		return c;
 	c->is_hashed = !is_told;
-	dt_init_conn(c, sk, DT_TRANSPORT_TCP, role, flags);
-	if (!is_told)
-		dt_identify(c);
-	else if (!(c->flags & DT_CONN_IGNORED))
+	dt_init_conn(c, sk, role, flags);
+	dt_publish(c, DT_TRANSPORT_TCP);
+	if (is_told && !(c->flags & DT_CONN_IGNORED))
 		dt_list(c);
 	return c;
 }
@@ -186,48 +221,44 @@ static __always_inline __u8 dt_unix_role(struct sock *sk)
 	return !u->addr && theirs ? DT_ROLE_CLIENT : DT_ROLE_UNKNOWN;
 }
 
-static __always_inline __u32 dt_inode(struct sock *sk)
+/* Both ends have each other's cookie, before the server accepts and when one has closed, too. What
+ * was written and not yet read when the agent came is in neither's count: so the ends of an older
+ * connection, and of one that may be older, are apart. */
+static __always_inline void dt_unix_pair(struct dt_conn *c, struct unix_sock *u)
 {
-	struct socket_alloc *alloc = (struct socket_alloc *)BPF_CORE_READ(sk, sk_socket);
+	__u64 cookie = bpf_get_socket_cookie(u->peer);
+	struct dt_conn *theirs = bpf_map_lookup_elem(&hashed_conns, &cookie);
 
-	return alloc ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
-}
-
-/* The peer has an inode once it was accepted, and until it is closed. */
-static __always_inline void dt_unix_peer(struct dt_conn *c, struct sock *sk)
-{
-	struct unix_sock *u = bpf_skc_to_unix_sock(sk);
-	__u32 inode = u ? dt_inode((struct sock *)u->peer) : 0;
-
-	if (!inode)
-		return;
-	c->rx_first_seq = inode ^ dt_unix_salt;
+	c->rx_first_seq = cookie ^ dt_cookie_salt;
 	c->flags |= DT_CONN_FIRST_SEQS;
-	if (c->edge && c->opened_edge == c->edge)
-		dt_join_ends(c);
+	c->is_apart = !dt_visits || dt_unix_lost;
+	if (!theirs)
+		return;
+	if (c->is_apart)
+		theirs->is_apart = 1;
+	else /* accepted late */
+		c->is_apart = theirs->is_apart;
 }
 
-static __noinline struct dt_conn *dt_unix_conn(struct sock *sk, __u8 flags)
+static __noinline struct dt_conn *dt_unix_conn(struct sock *sk)
 {
 	struct dt_conn *c = dt_hashed_conn(sk);
 	struct unix_sock *u;
 
 	if (!c)
-		return 0;
-	if (c->transport) {
-		if (!(c->flags & DT_CONN_FIRST_SEQS))
-			dt_unix_peer(c, sk);
+		dt_unix_lost = 2; /* the visit under way may have passed it */
+	if (!c || c->transport)
 		return c;
-	}
 	c->is_hashed = 1;
-	dt_init_conn(c, sk, DT_TRANSPORT_UNIX, dt_unix_role(sk), flags);
+	dt_init_conn(c, sk, dt_unix_role(sk),
+		     DT_CONN_ESTABLISHED | (dt_visits ? 0 : DT_CONN_MIDSTREAM));
 	u = bpf_skc_to_unix_sock(sk);
-	if (u && !u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
-		c->flags |= DT_CONN_IGNORED; /* a pair without a name: a pipe inside one program */
-	c->flags |= DT_CONN_ESTABLISHED;
-	c->tx_first_seq = dt_inode(sk) ^ dt_unix_salt;
-	c->rx_first_seq = dt_unix_salt;
-	dt_unix_peer(c, sk);
+	if (u) {
+		if (!u->addr && !BPF_CORE_READ((struct unix_sock *)u->peer, addr))
+			c->flags |= DT_CONN_IGNORED; /* a pipe inside one program */
+		dt_unix_pair(c, u);
+	}
+	dt_publish(c, DT_TRANSPORT_UNIX);
 	return c;
 }
 

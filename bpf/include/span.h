@@ -13,10 +13,10 @@
 
 static __always_inline void dt_wire_of(struct dt_wire *w, const struct dt_conn *c, __u64 offset)
 {
-	int is_client = c->role == DT_ROLE_CLIENT;
+	struct dt_pair streams = dt_streams_of(c);
 
-	w->client_seq = is_client ? c->tx_first_seq : c->rx_first_seq;
-	w->server_seq = is_client ? c->rx_first_seq : c->tx_first_seq;
+	w->client_seq = streams.client_seq;
+	w->server_seq = streams.server_seq;
 	w->offset = offset;
 }
 
@@ -116,6 +116,7 @@ __noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_e
 	r->peer_port = c->ends.peer_port;
 	r->transport = c->transport;
 	r->kept = kept;
+	r->flags = dt_is_alone(c) ? DT_EXCHANGE_ALONE : 0;
 	if (f && f->head_ordinal == x->ordinal) {
 		r->head_bytes = f->head_bytes;
 		__builtin_memcpy(r->head, f->head, DT_HEAD_BYTES);

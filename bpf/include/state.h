@@ -64,14 +64,13 @@ struct dt_walker {
 };
 
 enum dt_conn_flag {
-	DT_CONN_TENTATIVE = 1, /* the protocol is taken, no exchange has confirmed it */
-	DT_CONN_IGNORED = 2,   /* the agent's own, or a kernel socket */
-	DT_CONN_MIDSTREAM = 4, /* older than the agent: out of step until a request begins */
-	DT_CONN_FIRST_SEQS =
-		8,	      /* tx_first_seq and rx_first_seq are known (Unix: the peer's inode) */
-	DT_CONN_ULP = 16,     /* TCP's counts are not the application's (kTLS) */
-	DT_CONN_PUBSUB = 32,  /* Redis: messages may come that answer no request */
-	DT_CONN_MONITOR = 64, /* Redis: nothing that comes answers a request any more */
+	DT_CONN_TENTATIVE = 1,	/* the protocol is taken, no exchange has confirmed it */
+	DT_CONN_IGNORED = 2,	/* the agent's own, or a kernel socket */
+	DT_CONN_MIDSTREAM = 4,	/* older than the agent: out of step until a request begins */
+	DT_CONN_FIRST_SEQS = 8, /* the peer knows tx_first_seq and rx_first_seq, too */
+	DT_CONN_ULP = 16,	/* TCP's counts are not the application's (kTLS) */
+	DT_CONN_PUBSUB = 32,	/* Redis: messages may come that answer no request */
+	DT_CONN_MONITOR = 64,	/* Redis: nothing that comes answers a request any more */
 	DT_CONN_ESTABLISHED = 128,
 };
 
@@ -103,6 +102,7 @@ struct dt_conn {
 	__u64 received_before;
 	__u64 settled_bytes; /* of both, in a series or in a line of the ledger */
 	__u64 turn_start_ns;
+	__u64 turn_offset;	   /* of the open turn's first byte, in the client's direction */
 	__u64 turn_bytes;	   /* of the open turn's request, not yet settled */
 	__u64 cookie;		   /* of its socket, never given twice */
 	__u64 sk;		   /* its address */
@@ -113,14 +113,15 @@ struct dt_conn {
 	__u32 owner_tgid;
 	__u32 owner_id;
 	__u32 edge;
-	__u32 tx_first_seq; /* first data sequence number; inode number for Unix sockets */
+	__u32 tx_first_seq; /* first data sequence number; where there is none, of the cookie */
 	__u32 rx_first_seq;
 	__u32 netns;
 	__u32 completed; /* exchanges */
 	__u32 serving;	 /* thread that has this connection's request in hand; 0: none */
 	__u8 is_hashed;	 /* lives in hashed_conns */
 	__u8 is_connecting;
-	__u8 pad[2];
+	__u8 is_apart; /* this end counts its bytes from another place than the peer */
+	__u8 pad;
 	__u32 opened_edge;    /* that counts this connection as opened; 0: none */
 	__u32 retransmits;    /* before the agent was there */
 	__u32 recorded_epoch; /* of the recording that decided about this connection */

@@ -10,6 +10,33 @@
 
 #include "maps.h"
 
+/* Names the connection at both ends. */
+static __always_inline struct dt_pair dt_pair_of(const struct dt_conn *c)
+{
+	int is_client = c->role == DT_ROLE_CLIENT;
+	struct dt_pair pair = {
+		.client_seq = is_client ? c->tx_first_seq : c->rx_first_seq,
+		.server_seq = is_client ? c->rx_first_seq : c->tx_first_seq,
+	};
+
+	return pair;
+}
+
+/* Names its streams, too, for what goes by their offsets. Where the ends count them from different
+ * places each has a name of its own, so that nothing of one is taken for anything of the other. */
+static __always_inline struct dt_pair dt_streams_of(const struct dt_conn *c)
+{
+	struct dt_pair own = { .client_seq = c->tx_first_seq, .server_seq = ~c->tx_first_seq };
+
+	return c->is_apart ? own : dt_pair_of(c);
+}
+
+/* Nothing at another end is called what is called so here. */
+static __always_inline int dt_is_alone(const struct dt_conn *c)
+{
+	return c->is_apart || !(c->flags & DT_CONN_FIRST_SEQS);
+}
+
 static __always_inline void dt_note(__u32 line, __u64 exchanges, __u64 bytes)
 {
 	struct dt_ledger *l = bpf_map_lookup_elem(&ledger, &line);
@@ -81,10 +108,7 @@ union dt_link_edges {
 static __always_inline void dt_join_ends(struct dt_conn *c)
 {
 	int is_client = c->role == DT_ROLE_CLIENT;
-	struct dt_pair pair = {
-		.client_seq = is_client ? c->tx_first_seq : c->rx_first_seq,
-		.server_seq = is_client ? c->rx_first_seq : c->tx_first_seq,
-	};
+	struct dt_pair pair = dt_pair_of(c);
 	struct dt_link fresh = { .local_port = c->ends.local_port, .peer_port = c->ends.peer_port };
 	struct dt_link *l = bpf_map_lookup_elem(&links, &pair);
 	union dt_link_edges before, after;

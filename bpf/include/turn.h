@@ -21,6 +21,27 @@ static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 
 	dt_settle(c, DT_COUNTED, 0, request + response);
 }
 
+/* The turn that is answered or ends now. */
+static __always_inline void dt_take_turn(struct dt_conn *c, struct dt_exchange *x, __u64 now)
+{
+	x->key.edge = c->edge;
+	x->request.start_ns = c->turn_start_ns;
+	x->request.offset = c->turn_offset;
+	x->request.bytes = c->turn_bytes;
+	x->response.first_ns = x->response.last_ns = now;
+	c->turn_open = 0;
+	c->turn_bytes = 0;
+}
+
+/* A request begins so many bytes before where the stream has come to. */
+static __always_inline void dt_open_turn(struct dt_conn *c, __u64 bytes, __u64 now)
+{
+	c->turn_open = 1;
+	c->turn_start_ns = now;
+	c->turn_offset = dt_offset(c, c->role == DT_ROLE_CLIENT) - bytes;
+	dt_note(DT_SEEN, 1, 0);
+}
+
 /* Bytes of a connection whose protocol is not known. The exchange is counted at the first byte
  * back: when the last one has come can not be told. */
 __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request)
@@ -29,13 +50,9 @@ __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request
 
 	if (!c)
 		return 0;
-	x.key.edge = c->edge;
 	if (is_request) {
-		if (!c->turn_open) {
-			c->turn_open = 1;
-			c->turn_start_ns = now;
-			dt_note(DT_SEEN, 1, 0);
-		}
+		if (!c->turn_open)
+			dt_open_turn(c, bytes, now);
 		c->turn_bytes += bytes;
 		return 0;
 	}
@@ -43,11 +60,7 @@ __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request
 		dt_turn_add(c, 0, bytes);
 		return 0;
 	}
-	c->turn_open = 0;
-	x.request.start_ns = c->turn_start_ns;
-	x.request.bytes = c->turn_bytes;
-	c->turn_bytes = 0;
-	x.response.first_ns = x.response.last_ns = now;
+	dt_take_turn(c, &x, now);
 	x.response.bytes = bytes;
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
@@ -61,12 +74,7 @@ static __noinline int dt_close_turn(struct dt_conn *c, __u64 now)
 {
 	struct dt_exchange x = { .key.end = DT_END_CLOSED };
 
-	x.key.edge = c->edge;
-	x.request.start_ns = c->turn_start_ns;
-	x.request.bytes = c->turn_bytes;
-	x.response.first_ns = x.response.last_ns = now;
-	c->turn_open = 0;
-	c->turn_bytes = 0;
+	dt_take_turn(c, &x, now);
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
 	if (dt_recording())

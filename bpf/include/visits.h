@@ -20,8 +20,8 @@ int dt_iter_listeners(struct bpf_iter__task_file *ctx)
 
 	dt_own_tgid = bpf_get_current_pid_tgid() >> 32;
 	dt_find_own_pid_namespace();
-	if (!dt_unix_salt)
-		dt_unix_salt = bpf_get_prandom_u32();
+	if (!dt_cookie_salt)
+		dt_cookie_salt = bpf_get_prandom_u32();
 	if (!file)
 		return 0;
 	socket = bpf_sock_from_file(file);
@@ -46,13 +46,13 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct dt_conn *c;
 	struct sock *sk;
-	__u8 flags;
 
 	if (!task) { /* past the last one */
 		dt_visits++;
+		if (dt_unix_lost)
+			dt_unix_lost--;
 		return 0;
 	}
-	flags = dt_visits ? 0 : DT_CONN_MIDSTREAM;
 	if (!file || (__u32)task->tgid == dt_own_tgid || task->flags & DT_PF_KTHREAD)
 		return 0;
 	socket = bpf_sock_from_file(file);
@@ -71,10 +71,10 @@ int dt_iter_sockets(struct bpf_iter__task_file *ctx)
 			dt_own_idle(c, sk, task);
 	} else if (dt_observe_unix && dt_is_unix(sk) &&
 		   sk->__sk_common.skc_state == DT_TCP_ESTABLISHED) {
-		c = dt_unix_conn(sk, flags);
+		c = dt_unix_conn(sk);
 		if (c && !(c->flags & DT_CONN_IGNORED))
 			dt_own_idle(c, sk, task);
-	} else if (dt_observe_udp && dt_is_udp(sk) && flags) {
+	} else if (dt_observe_udp && dt_is_udp(sk) && !dt_visits) {
 		dt_visit_udp(sk);
 	}
 	return 0;

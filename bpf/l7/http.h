@@ -339,6 +339,7 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		/* an empty line before a request is to be passed over, RFC 9112 2.2 */
 		if (is_request && (dt_byte(s, s->pos) == '\r' || dt_byte(s, s->pos) == '\n')) {
 			s->pos++;
+			m->offset++; /* wherever the chunk ends: its name is where it begins */
 			return DT_GO_ON;
 		}
 		if (is_request && s->end - s->pos >= 4 &&

@@ -209,6 +209,7 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 		}
 		if (c == '\r' || c == '\n') { /* an empty inline command: no reply */
 			s->pos++;
+			m->offset++;
 			return DT_GO_ON;
 		}
 		if (strict)

@@ -161,8 +161,8 @@ NO_TRAFFIC: Final = Traffic(
 class Pair(NamedTuple):
     """Names one connection identically at both ends, on any host, through NAT.
 
-    The first data sequence number of each direction; for Unix sockets salted inode numbers. What
-    leaves the agent is a digest of them.
+    The first data sequence number of each direction; for Unix sockets salted cookies. What leaves
+    the agent is a digest of them.
     """
 
     client_seq: int
@@ -223,7 +223,7 @@ class SeriesValue(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """Names one request identically at both ends of its connection; falsy parts: not known."""
+    """Names one request, and no other one: at both ends of its connection, unless it is alone."""
 
     client_seq: int
     server_seq: int
@@ -262,6 +262,7 @@ class Exchange(NamedTuple):
     kept: KeptBecause
     request_head: bytes  # up to 256 bytes
     trace_header: bytes  # b"traceparent: 00-..."; b"" if none
+    is_alone: bool = False  # no other end knows the wire
 
 
 class OperationSample(NamedTuple):

@@ -17,7 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
-from deetune_otel.model import End, LedgerLine, Protocol, Role, Transport
+from deetune_otel.model import End, LedgerLine, Protocol, Role, Transport, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,6 +78,8 @@ class Limit(IntEnum):
     RING = 3
     FLIGHTS = 4
     CONNS = 5
+    HASHED = 6
+    KEPT = 7  # of 100 exchanges, by hash
 
 
 class Chunk(NamedTuple):
@@ -108,8 +110,14 @@ class Counted(NamedTuple):
     client_seq: int
     server_seq: int
     offset: int
+    is_alone: bool
+    role: Role
     head: bytes
     trace: bytes
+
+    @property
+    def wire(self) -> Wire:
+        return Wire(self.client_seq, self.server_seq, self.offset)
 
 
 class Series(NamedTuple):
@@ -215,14 +223,24 @@ def opened(
     )
 
 
-def io(chunk: Chunk, role: Role, sock: int = 0, *, flags: int = 0) -> bytes:
-    """A chunk as the socket of this role sees it."""
+def io(
+    chunk: Chunk,
+    role: Role,
+    sock: int = 0,
+    *,
+    flags: int = 0,
+    visited: bool = False,
+) -> bytes:
+    """A chunk as the socket of this role sees it.
+
+    visited: TCP has it, and a visit comes before the door.
+    """
     iovecs = chunk.iovecs if chunk.call in (Call.VECTOR, Call.MESSAGE) else ()
     return (
         _operation(
             "I",
             sock,
-            to=chunk.is_request == (role is Role.CLIENT),
+            to=(chunk.is_request == (role is Role.CLIENT)) + 2 * visited,
             what=chunk.call,
             flags=flags,
             size=len(chunk.data),
@@ -248,13 +266,13 @@ def close(sock: int = 0) -> bytes:
     return _operation("C", sock)
 
 
-def refused(errno: int, sock: int = 0) -> bytes:
-    """A connect that failed."""
-    return _operation("F", sock, size=errno)
+def refused(errno: int, sock: int = 0, *, again: bool = False) -> bytes:
+    """A connect that failed, of a new socket or of one that tries again."""
+    return _operation("F", sock, what=again, size=errno)
 
 
 def limit(what: Limit, size: int) -> bytes:
-    """A map that holds so many entries, or a ring of so many bytes."""
+    """A map that holds so many entries, a ring of so many bytes, a share."""
     return _operation("L", what=what, size=size)
 
 
@@ -384,17 +402,25 @@ def _read_record(seen: Seen, what: str, words: list[str]) -> None:
     if what == "operation":
         seen.operations.append(Named(protocol, numbers[1], *texts))
         return
-    _, signature, outcome, end, *rest = numbers
+    _, signature, outcome, end, *rest, is_alone, role = numbers
     seen.exchanges.append(
-        Counted(protocol, signature, outcome, _ENDS[end], *rest, *texts)  # type: ignore[arg-type]  # ten numbers, two texts
+        Counted(
+            *(protocol, signature, outcome, _ENDS[end], *rest),  # type: ignore[arg-type]  # ten numbers
+            bool(is_alone),
+            _role(role),
+            *texts,
+        )
     )
 
 
 def _read_errors(seen: Seen, protocol: str, role: str, end: str, told: str) -> None:
-    of = {number: one for one, number in _ROLES.items()}
-    if int(protocol) in _PROTOCOLS and int(role) in of:
-        key = (_PROTOCOLS[int(protocol)], of[int(role)], _ENDS[int(end)])
+    if int(protocol) in _PROTOCOLS and int(role) in _ROLES.values():
+        key = (_PROTOCOLS[int(protocol)], _role(int(role)), _ENDS[int(end)])
         seen.errors[key] = [one == "1" for one in told]
+
+
+def _role(number: int) -> Role:
+    return next(role for role, of in _ROLES.items() if of == number)
 
 
 def _read_numbers(seen: Seen, what: str, numbers: list[int]) -> None:

@@ -9,11 +9,12 @@
 
 enum host_code {
 	HOST_OPEN = 'O',    /* what: HOST_MIDSTREAM or 0; to: role; bytes: transport */
-	HOST_IO = 'I',	    /* what: enum host_call; to: 1 is a send; bytes and iovecs follow */
+	HOST_IO = 'I',	    /* what: enum host_call; to: 1 is a send, 2 more: a visit comes
+			       between TCP and the door; bytes and iovecs follow */
 	HOST_UNSEEN = 'B',  /* bytes that TCP counts and no door brings */
 	HOST_END = 'E',	    /* a read says that the peer has ended its stream */
 	HOST_CLOSE = 'C',   /* the socket is destroyed */
-	HOST_REFUSED = 'F', /* a connect fails; bytes: errno */
+	HOST_REFUSED = 'F', /* a connect fails; bytes: errno; what: HOST_AGAIN, or a new socket */
 	HOST_LIMIT = 'L',   /* what: enum host_limit; bytes: how many entries, or bytes */
 	HOST_JUDGE = 'J',   /* says which outcomes are errors; bytes: how many */
 };
@@ -33,13 +34,17 @@ enum host_limit {
 	HOST_LIMIT_RING = 3,
 	HOST_LIMIT_FLIGHTS = 4,
 	HOST_LIMIT_CONNS = 5,
+	HOST_LIMIT_HASHED = 6,
+	HOST_LIMIT_KEPT = 7, /* of 100 exchanges, by hash */
 };
 
 enum host_size {
 	HOST_SOCKS = 4,
 	HOST_MIDSTREAM = 1,
+	HOST_AGAIN = 1,
 	HOST_CLIENT_SEQ = 0xfffffe00, /* of the first data byte; wraps soon */
 	HOST_SERVER_SEQ = 0xffffff00,
+	HOST_APART = 0x10000000, /* between those of two connections */
 	HOST_MAX_IOVS = 64,
 };
 
@@ -56,12 +61,20 @@ struct host_op {
 	__u64 ns;     /* since the last operation */
 };
 
+/* What a Unix socket knows of its peer: the kernel's casts are by address. */
+union host_peer {
+	struct sock sk;
+	struct unix_sock unix_sk;
+};
+
+/* Two neighbours are the ends of one connection, if both are opened. */
 struct host_sock {
 	struct sock sk; /* first: the kernel's casts are by address */
 	struct tcp_sock tcp;
 	struct unix_sock unix_sk;
 	struct unix_address address;
-	struct socket_alloc alloc;
+	struct socket socket;
+	union host_peer peer;
 	int is_open;
 };
 
@@ -99,6 +112,11 @@ static __u64 host_cookie(struct sock *sk)
 	return sk->__sk_common.skc_cookie.counter;
 }
 
+static __u64 host_pid_tgid(void)
+{
+	return (__u64)host_process.tgid << 32 | host_process.pid;
+}
+
 /* ---- operations ---------------------------------------------------------------------------- */
 
 static void host_listen(struct sock *sk)
@@ -109,30 +127,44 @@ static void host_listen(struct sock *sk)
 	bpf_map_update_elem(&listeners, &key, &one, BPF_ANY);
 }
 
+static void host_do_open_unix(const struct host_op *op, struct host_sock *s)
+{
+	int is_client = op->to == DT_ROLE_CLIENT;
+	struct host_sock *other = &host_socks[op->sock ^ 1];
+	struct sock *sk = &s->sk;
+
+	s->address.len = 2;
+	sk->__sk_common.skc_family = DT_AF_UNIX;
+	s->unix_sk.addr = is_client ? 0 : &s->address;
+	s->unix_sk.peer = &s->peer.sk;
+	s->peer.sk.__sk_common.skc_cookie.counter = ++host_cookies;
+	if (other->is_open && other->unix_sk.peer) { /* each has the other's */
+		sk->__sk_common.skc_cookie = other->peer.sk.__sk_common.skc_cookie;
+		s->peer.sk.__sk_common.skc_cookie = other->sk.__sk_common.skc_cookie;
+	}
+	s->peer.unix_sk.addr = is_client ? &s->address : 0;
+	if (op->what & HOST_MIDSTREAM) {
+		dt_visits = 0;
+		dt_unix_conn(sk);
+		dt_visits = 1;
+	}
+}
+
 static void host_do_open(const struct host_op *op, struct host_sock *s)
 {
-	int is_client = op->to == DT_ROLE_CLIENT, is_unix = op->bytes == DT_TRANSPORT_UNIX;
+	int is_client = op->to == DT_ROLE_CLIENT;
+	__u32 apart = (op->sock >> 1) * HOST_APART;
 	struct sock *sk = &s->sk;
 
 	memset(s, 0, sizeof(*s));
 	s->is_open = 1;
 	sk->__sk_common.skc_cookie.counter = ++host_cookies;
 	sk->__sk_common.skc_refcnt.refs.counter = 1;
-	s->alloc.vfs_inode.i_ino = 1000 + op->sock;
-	sk->sk_socket = &s->alloc.socket;
+	sk->sk_socket = &s->socket;
 	sk->sk_type = DT_SOCK_STREAM;
 	sk->__sk_common.skc_net.net = &host_net;
-	if (is_unix) {
-		static union {
-			struct sock sk; /* not accepted: no inode */
-			struct unix_sock unix_sk;
-		} nobody, peer;
-
-		s->address.len = 2;
-		peer.unix_sk.addr = &s->address;
-		sk->__sk_common.skc_family = DT_AF_UNIX;
-		s->unix_sk.addr = is_client ? 0 : &s->address;
-		s->unix_sk.peer = is_client ? &peer.sk : &nobody.sk;
+	if (op->bytes == DT_TRANSPORT_UNIX) {
+		host_do_open_unix(op, s);
 		return;
 	}
 	sk->__sk_common.skc_family = DT_AF_INET;
@@ -141,8 +173,9 @@ static void host_do_open(const struct host_op *op, struct host_sock *s)
 	sk->__sk_common.skc_dport = __builtin_bswap16(is_client ? 80 : 40000 + op->sock);
 	sk->__sk_common.skc_daddr = sk->__sk_common.skc_rcv_saddr = 0x0100007f;
 	s->tcp.bytes_acked = is_client; /* the SYN */
-	s->tcp.snd_una = s->tcp.write_seq = is_client ? HOST_CLIENT_SEQ : HOST_SERVER_SEQ;
-	s->tcp.rcv_nxt = s->tcp.copied_seq = is_client ? HOST_SERVER_SEQ : HOST_CLIENT_SEQ;
+	s->tcp.snd_una = s->tcp.write_seq = (is_client ? HOST_CLIENT_SEQ : HOST_SERVER_SEQ) + apart;
+	s->tcp.rcv_nxt = s->tcp.copied_seq =
+		(is_client ? HOST_SERVER_SEQ : HOST_CLIENT_SEQ) + apart;
 	if (op->what & HOST_MIDSTREAM) {
 		if (!is_client)
 			host_listen(sk);
@@ -184,6 +217,15 @@ static __u32 host_iovecs(const struct host_op *op, const __u32 *lengths, __u8 *b
 	return op->iovs + 1;
 }
 
+/* As dt_iter_sockets, which needs a kernel. */
+static void host_visit(struct sock *sk)
+{
+	struct dt_conn *c = dt_tcp_conn(sk, dt_role_by_listener(sk), DT_CONN_MIDSTREAM);
+
+	if (!(c->flags & DT_CONN_ESTABLISHED))
+		dt_established(c, sk);
+}
+
 static void host_do_io(const struct host_op *op, struct host_sock *s, const __u8 *data)
 {
 	static const long calls[][2] = {
@@ -208,7 +250,7 @@ static void host_do_io(const struct host_op *op, struct host_sock *s, const __u8
 	n = host_iovecs(op, (const __u32 *)data, buffer, iovs);
 	memcpy(user, host_user, sizeof(user));
 	memset(host_user, 0, sizeof(host_user));
-	host_regs.orig_ax = calls[op->what][!!op->to];
+	host_regs.orig_ax = calls[op->what][op->to & 1];
 	host_regs.di = 5;
 	host_regs.si = (__u64)buffer;
 	host_regs.dx = all;
@@ -224,8 +266,10 @@ static void host_do_io(const struct host_op *op, struct host_sock *s, const __u8
 		host_user[2] = (struct host_region){ (__u64)message, sizeof(message) };
 		host_regs.si = (__u64)message;
 	}
-	host_moved(s, op->to, op->bytes);
-	if (op->to)
+	host_moved(s, op->to & 1, op->bytes);
+	if (op->to & 2)
+		host_visit(&s->sk);
+	if (op->to & 1)
 		dt_sock_send(&s->sk, op->bytes, op->flags);
 	else
 		dt_sock_recv(&s->sk, op->bytes, op->flags);
@@ -271,7 +315,8 @@ static void host_do_refused(const struct host_op *op, struct host_sock *s)
 {
 	struct host_op open = { .to = DT_ROLE_CLIENT, .what = HOST_MIDSTREAM };
 
-	host_do_open(&open, s);
+	if (!(op->what & HOST_AGAIN))
+		host_do_open(&open, s);
 	dt_tcp_connect(&s->sk, DT_TCP_CLOSE, DT_TCP_SYN_SENT);
 	s->sk.sk_err = op->bytes;
 	dt_tcp_state(&s->sk, DT_TCP_SYN_SENT, DT_TCP_CLOSE);
@@ -282,11 +327,14 @@ static void host_do_limit(const struct host_op *op)
 	static const void *const maps[] = {
 		[HOST_LIMIT_SERIES] = &series,	       [HOST_LIMIT_SPILL] = &spill,
 		[HOST_LIMIT_OPERATIONS] = &operations, [HOST_LIMIT_FLIGHTS] = &flights,
-		[HOST_LIMIT_CONNS] = &conns,
+		[HOST_LIMIT_CONNS] = &conns,	       [HOST_LIMIT_HASHED] = &hashed_conns,
 	};
+	__u32 owner = 1;
 
 	if (op->what == HOST_LIMIT_RING)
 		host_ring_left = op->bytes;
+	else if (op->what == HOST_LIMIT_KEPT)
+		dt_limit_of(owner)->drop_below = (100 - op->bytes) * (~0U / 100);
 	else
 		host_map_of(maps[op->what])->limit = op->bytes;
 }
@@ -411,6 +459,17 @@ static void host_print_series(const char *what, const struct dt_series_key *key,
 	       v->request_body_bytes, v->response_body_bytes);
 }
 
+static __u32 host_role_of(__u32 edge)
+{
+	struct host_map *all = host_map_of(&edges);
+
+	for (int i = 0; i < HOST_BUCKETS; i++)
+		for (struct host_entry *e = all->buckets[i]; e; e = e->next)
+			if (((const struct dt_edge *)e->value)->id == edge)
+				return ((const struct dt_edge_key *)e->key)->role;
+	return DT_ROLE_UNKNOWN;
+}
+
 static void host_print_record(const struct host_record *r)
 {
 	const struct dt_exchange_record *x = (const void *)r->data;
@@ -419,11 +478,12 @@ static void host_print_record(const struct host_record *r)
 
 	switch (x->type) {
 	case DT_RECORD_EXCHANGE:
-		printf("exchange %u %llu %u %u %llu %llu %llu %llu %llu %llu %llu %u %u %llu",
+		printf("exchange %u %llu %u %u %llu %llu %llu %llu %llu %llu %llu %u %u %llu %u %u",
 		       x->key.protocol, x->key.signature, x->key.outcome, x->key.end,
 		       x->request_bytes, x->response_bytes, x->request_body_bytes,
 		       x->response_body_bytes, x->start_ns, x->first_byte_ns, x->end_ns,
-		       x->wire.client_seq, x->wire.server_seq, x->wire.offset);
+		       x->wire.client_seq, x->wire.server_seq, x->wire.offset,
+		       x->flags & DT_EXCHANGE_ALONE, host_role_of(x->edge));
 		host_print_hex(x->head, x->head_bytes);
 		host_print_hex(x->trace, x->trace_bytes);
 		printf("\n");
@@ -490,6 +550,8 @@ static void host_begin(void)
 	host_unbalanced = 0;
 	host_ring_left = 1 << 30;
 	dt_last_edge = 0;
+	dt_visits = 1; /* who is met is new, unless it is opened as older */
+	dt_unix_lost = 0;
 	limit = bpf_map_lookup_elem(&owner_limits, &owner);
 	limit->budget = ~0U >> 1; /* every exchange gets its span: tests read them */
 }

@@ -360,9 +360,10 @@ static struct tcp_sock *host_tcp(struct sock *sk);
 static struct unix_sock *host_unix(struct sock *sk);
 static void *host_registers(void);
 static __u64 host_cookie(struct sock *sk);
+static __u64 host_pid_tgid(void);
 
 #define bpf_get_current_task_btf() host_task()
-#define bpf_get_current_pid_tgid() 0x6400000065ULL /* process 100, thread 101 */
+#define bpf_get_current_pid_tgid() host_pid_tgid()
 #define bpf_get_prandom_u32() 4U
 #define bpf_task_pt_regs(task) host_registers()
 #define bpf_skc_to_tcp_sock(sk) host_tcp(sk)

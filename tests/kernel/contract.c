@@ -80,6 +80,7 @@ struct dt_exchange_record sample_exchange IN("exchange") = {
 	.kept = DT_KEPT_SLOW,
 	.transport = DT_TRANSPORT_TCP,
 	.cause_found = 1,
+	.flags = DT_EXCHANGE_ALONE,
 	.head = "GET /users/7",
 	.trace = "b3: 1-2",
 	.cause_trace = "sw8: 1",

@@ -77,6 +77,7 @@ EXCHANGE = Exchange(
     kept=KeptBecause.SLOW,
     request_head=b"GET /",
     trace_header=b"b3: ",
+    is_alone=True,
 )
 
 

@@ -99,7 +99,7 @@ def test_far_end_on_another_host_gets_a_link_not_a_parent() -> None:
         {"peer_address": "::1"},
         {"peer_address": LOCAL},
         {"peer_address": "", "transport": Transport.UNIX},
-        {"peer_address": REMOTE, "key": key(111, Protocol.CONNECT)},
+        {"peer_address": REMOTE, "is_alone": True},
         {"peer_address": REMOTE, "wire": Wire(0, 0, 0)},
     ],
 )
@@ -195,6 +195,44 @@ def test_header_of_the_cause_is_inherited() -> None:
     ids = resolve(resolver(), (Role.CLIENT, one), (Role.SERVER, server(B)))
     assert {i.trace_id for i in ids.values()} == {0xABC}
     assert ids[Role.CLIENT, B].parent_span_id == span_id(A, Role.SERVER)
+
+
+def test_what_is_known_at_one_end_alone_has_no_client_for_its_parent() -> None:
+    """Even where a client's wire is the same: each end counts from a place of its own."""
+    ids = resolve(
+        resolver(),
+        (Role.SERVER, server(A, is_alone=True, transport=Transport.UNIX)),
+        (Role.CLIENT, client(A, is_alone=True, transport=Transport.UNIX)),
+    )
+    assert ids[Role.SERVER, A].parent_span_id is None
+    assert ids[Role.SERVER, A].parent_method is None
+    header = HEADER % (0xABC, 0xDEF)
+    one = server(A, is_alone=True, trace_header=header)
+    ids = resolve(resolver(), (Role.SERVER, one))
+    assert ids[Role.SERVER, A].trace_id == 0xABC
+    assert ids[Role.SERVER, A].parent_span_id == 0xDEF
+    assert ids[Role.SERVER, A].parent_method is ParentMethod.HEADER
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_seen", "has_parent"),
+    [
+        (LOCAL, True, True),
+        (LOCAL, False, False),  # the client cut its requests elsewhere
+        ("127.0.0.1", False, False),
+        (REMOTE, False, True),  # nobody here can tell
+    ],
+)
+def test_a_turn_is_the_child_of_the_same_turn(
+    peer: str, *, is_seen: bool, has_parent: bool
+) -> None:
+    turn = key(0, Protocol.UNKNOWN)
+    ends = [(Role.SERVER, server(A, key=turn, peer_address=peer))]
+    if is_seen:
+        ends.append((Role.CLIENT, client(A, key=turn)))
+    ids = resolve(resolver(), *ends)
+    expected = span_id(A, Role.CLIENT) if has_parent else None
+    assert ids[Role.SERVER, A].parent_span_id == expected
 
 
 def test_header_that_names_only_the_trace() -> None:

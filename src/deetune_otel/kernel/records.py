@@ -140,6 +140,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "kept",
         "transport",
         "cause_found",
+        "flags",
         "head",
         "trace",
         "cause_trace",
@@ -231,6 +232,7 @@ _RECORD_TYPES: Final = {
 _CONSTANTS: Final = {
     "dt_record_type": _RECORD_TYPES,
     "dt_signature": {"DT_SIGNATURE_OVERFLOW"},
+    "dt_exchange_flag": {"DT_EXCHANGE_ALONE"},
     "dt_cause_method": {"DT_CAUSE_NONE", "DT_CAUSE_THREAD"},
     "dt_owner_recorded": {"DT_OWNER_CHOSEN", "DT_OWNER_NOT_CHOSEN"},
     "dt_piece_flag": {
@@ -413,6 +415,7 @@ class Records:
             types["DT_RECORD_ANSWER"]: self._answer,
         }
         self._overflow_signature = btf.enum("dt_signature")["DT_SIGNATURE_OVERFLOW"]
+        self._alone = btf.enum("dt_exchange_flag")["DT_EXCHANGE_ALONE"]
         self.cause_methods = btf.enum("dt_cause_method")
         self.ledger_lines = btf.enum("dt_ledger_line")
         self.owner_recorded = btf.enum("dt_owner_recorded")
@@ -651,6 +654,7 @@ class Records:
             kept,
             transport_number,
             cause_found,
+            flags,
             head,
             trace,
             cause_trace,
@@ -683,6 +687,7 @@ class Records:
             kept=self._kept[kept],
             request_head=head[:head_bytes],
             trace_header=trace[:trace_bytes],
+            is_alone=bool(flags & self._alone),
         )
 
     def _operation(self, data: Buffer) -> OperationSample:

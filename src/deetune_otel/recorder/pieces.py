@@ -419,6 +419,8 @@ def _missing(message: Message | None) -> tuple[Missing, ...]:
 
 def _is_here(connection: Connection) -> bool:
     """Whether the far end can know the trace of the call's cause."""
+    if connection.transport is Transport.UNIX:
+        return True
     return bool(connection.client_process and connection.server_process)
 
 

@@ -10,6 +10,12 @@ exchange that caused it, when the far end can learn that (it is on this host, or
 else H(wire), with a link to the cause. Causes lead upwards from call to call, so the trace of a
 whole tree is that of its first call.
 
+Some wires are known at one end alone (UDP, failed connects, Unix sockets that are older than the
+agent): nothing at another end is named by them, so such a server span has no client span for its
+parent, and such a client span follows its cause. Where requests are told apart by turns alone the
+ends may cut them differently (a client that asks again before it has read the answer): on this
+host a client span is such a server span's parent only if it was seen.
+
 Children finish, and arrive, before their parents. Exchanges are therefore held for a short time
 (so that both ends of a call are known when its trace is decided), and causes can be read from the
 kernel for parents that take longer. What was decided for a wire stays decided: both ends of a
@@ -210,11 +216,14 @@ class TraceResolver:
             return _with_header_parent(trace_id, own_id, header)
         trace_id = self._trace_id(exchange.wire)
         call = self._call(exchange.wire)
-        if (
-            not call.client_seen
-            and self._remote_parents is RemoteParents.HEADER
+        header_is_parent = (
+            self._remote_parents is RemoteParents.HEADER
             and call.header is not None
             and call.header.span_id is not None
+        )
+        if exchange.is_alone or (
+            not call.client_seen
+            and (header_is_parent or self._client_would_be_seen(exchange))
         ):
             return _with_header_parent(trace_id, own_id, call.header)
         return SpanIds(
@@ -258,11 +267,21 @@ class TraceResolver:
             parent_method=ParentMethod.THREAD,
         )
 
+    def _client_would_be_seen(self, exchange: Exchange) -> bool:
+        """Whether a server's turn has no client's turn, as that one was not seen here."""
+        return exchange.key.protocol is Protocol.UNKNOWN and self._is_here(exchange)
+
     def _far_end_is_here(self, exchange: Exchange) -> bool:
         return (
             self._call(exchange.wire).server_seen
-            or exchange.transport is Transport.UNIX
-            or exchange.key.protocol is Protocol.CONNECT  # there is no far end
+            or exchange.is_alone  # nobody there can name this call
+            or self._is_here(exchange)
+        )
+
+    def _is_here(self, exchange: Exchange) -> bool:
+        """Whether the peer is on this host."""
+        return (
+            exchange.transport is Transport.UNIX
             or _is_loopback(exchange.peer_address)
             or self._is_local(exchange.peer_address)
         )
