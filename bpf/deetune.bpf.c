@@ -15,6 +15,7 @@
 #define dt_forget_values() asm volatile("" ::: "memory")
 
 #include "door.h"
+#include "sleep.h"
 #include "visits.h"
 
 /* A type is in the object's BTF only where something has it: this gives user space the others. */
@@ -24,6 +25,7 @@ struct dt_contract {
 	struct dt_owner_record owner;
 	struct dt_blind_record blind;
 	struct dt_answer_record answer;
+	struct dt_unproven_record unproven;
 	enum dt_role role;
 	enum dt_transport transport;
 	enum dt_protocol protocol;
@@ -31,7 +33,7 @@ struct dt_contract {
 	enum dt_redis_outcome redis_outcome;
 	enum dt_signature signature;
 	enum dt_limit limit;
-	enum dt_cause_method cause_method;
+	enum dt_trust trust;
 	enum dt_exchange_flag exchange_flag;
 	enum dt_ledger_line ledger_line;
 	enum dt_record_type record_type;
@@ -56,6 +58,12 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(dt_tcp_connect, struct sock *sk, int old, int new)
 {
 	return dt_connect(sk, new);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(dt_task_switch, _Bool preempt, struct task_struct *from)
+{
+	return from->__state ? dt_task_sleeps(from) : 0;
 }
 
 SEC("tp_btf/tcp_destroy_sock")

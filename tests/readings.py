@@ -66,7 +66,6 @@ class Maps:
         self.joins: list[Join] = []
         self.traffic: dict[int, Traffic] = {}
         self.limits: dict[int, tuple[int, float]] = {}
-        self.by_thread: list[tuple[int, bool]] = []
 
     def add(self, *entries: Owner | Edge | Join) -> None:
         for entry in entries:
@@ -113,6 +112,3 @@ class Maps:
         self, owner_id: int, *, per_second: int, keep_fraction: float
     ) -> None:
         self.limits[owner_id] = per_second, keep_fraction
-
-    def set_cause_by_thread(self, owner_id: int, *, enabled: bool) -> None:
-        self.by_thread.append((owner_id, enabled))

@@ -1,28 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Span limits follow rates; causes by thread only for programs known to stay on theirs."""
+"""Span limits follow rates."""
 
 from __future__ import annotations
 
-import pytest
-from tests.readings import Maps, owner
+from tests.readings import Maps
 
 from deetune_otel.model import Service
-from deetune_otel.steering import SpanLimit, Steering, span_limits, stays_on_thread
-
-
-@pytest.mark.parametrize(
-    "executable",
-    ["python3.11", "python", "pypy3", "ruby3.1", "perl", "php-fpm8.2", "node", "nginx"],
-)
-def test_programs_that_stay_on_their_thread(executable: str) -> None:
-    assert stays_on_thread(executable)
-
-
-@pytest.mark.parametrize(
-    "executable", ["", "shop", "java", "envoy", "pythonista", "nginx-proxy-in-go2"]
-)
-def test_all_others_are_not_trusted(executable: str) -> None:
-    assert not stays_on_thread(executable)
+from deetune_otel.steering import SpanLimit, Steering, span_limits
 
 
 def test_a_quiet_service_keeps_everything() -> None:
@@ -57,14 +41,6 @@ def test_there_is_a_span_for_each_process_at_least() -> None:
 def test_only_what_changed_is_written() -> None:
     maps = Maps()
     steering = Steering(maps)
-    python = Service(name="a", attributes={"process.executable.name": "python3"})
-    native = Service(name="a", attributes={"process.executable.name": "shop"})
-    steering.adopt(owner(1), python)
-    steering.adopt(owner(1), python)
-    steering.adopt(owner(2), native)
-    assert maps.by_thread == [(1, True)]
-    steering.adopt(owner(1), native)  # an exec
-    assert maps.by_thread[1:] == [(1, False)]
     steering.limit({1: SpanLimit(5, 0.5)})
     assert maps.limits == {1: (5, 0.5)}
     maps.limits.clear()
@@ -75,16 +51,8 @@ def test_only_what_changed_is_written() -> None:
 def test_a_number_that_went_to_another_is_written_anew() -> None:
     maps = Maps()
     steering = Steering(maps)
-    python = Service(name="a", attributes={"process.executable.name": "python3"})
-    steering.adopt(owner(1), python)
+    steering.limit({1: SpanLimit(5, 0.5)})
     steering.forget({1})
-    steering.adopt(owner(1, comm="other"), python)
-    assert maps.by_thread == [(1, True), (1, True)]
-
-
-def test_who_is_adopted_is_known_until_forgotten() -> None:
-    steering = Steering(Maps())
-    steering.adopt(owner(1), Service(name="a"))
-    assert steering.adopted() == [owner(1)]
-    steering.forget([1])
-    assert steering.adopted() == []
+    maps.limits.clear()
+    steering.limit({1: SpanLimit(5, 0.5)})
+    assert maps.limits == {1: (5, 0.5)}

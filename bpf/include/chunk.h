@@ -46,6 +46,12 @@ enum dt_context {
 	DT_CONTEXTS = 10,
 };
 
+/* How an operation's bytes are waited for. */
+enum dt_way {
+	DT_WAY_NONBLOCKING = 1, /* the call does not wait */
+	DT_WAY_REGISTERED = 2,	/* by an epoll instance or a ring, with others */
+};
+
 static __always_inline int dt_is_send(__u32 context)
 {
 	return context & 1;
@@ -65,8 +71,9 @@ struct dt_scratch {
 	__u32 end;
 	__u8 opaque; /* no readable buffer */
 	__u8 fault;
-	__u8 pad[2];
-	__u32 tid;		     /* who does the operation */
+	__u8 way; /* bits of enum dt_way */
+	__u8 pad[5];
+	__u64 file;		     /* address of the open file of the operation */
 	struct dt_exchange exchange; /* that is being completed: too big for the stack */
 };
 

@@ -56,6 +56,35 @@ static __always_inline __u32 dt_local_pid(struct task_struct *process)
 	return (__u64)here.ns == dt_own_pid_namespace ? here.nr : 0;
 }
 
+/* What the workers of one parent have in common, if this is one of them: it runs on in its parent's
+ * program. A daemon has lost the parent that forked it. */
+static __always_inline __u32 *dt_family_of(struct task_struct *process)
+{
+	struct task_struct *leader = process->group_leader, *parent = leader->real_parent;
+	struct dt_family_key key = {
+		.start_ns = parent->group_leader->start_boottime,
+		.pid = parent->tgid,
+	};
+	__u32 none = 0;
+
+	if (!(leader->flags & DT_PF_FORKNOEXEC) ||
+	    BPF_CORE_READ(leader, mm, exe_file, f_inode) !=
+		    BPF_CORE_READ(parent, mm, exe_file, f_inode))
+		return 0;
+	if (!bpf_map_lookup_elem(&families, &key))
+		bpf_map_update_elem(&families, &key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&families, &key);
+}
+
+static __always_inline void dt_inherit(struct task_struct *t, __u32 owner_id)
+{
+	struct dt_owner_limit *limit = dt_limit_of(owner_id);
+	__u32 *family = dt_family_of(t);
+
+	if (limit && family)
+		limit->trust = *family;
+}
+
 static __noinline __u32 dt_new_owner(const struct dt_owner_key *key, struct task_struct *t)
 {
 	struct dt_owner owner = {};
@@ -73,6 +102,7 @@ static __noinline __u32 dt_new_owner(const struct dt_owner_key *key, struct task
 		old = bpf_map_lookup_elem(&owners, key);
 		return old ? old->id : 0;
 	}
+	dt_inherit(t, owner.id);
 	r = bpf_ringbuf_reserve(&news, sizeof(*r), 0);
 	if (!r) {
 		dt_note(DT_SAMPLES_RING_FULL, 1, 0);

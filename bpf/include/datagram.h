@@ -157,7 +157,7 @@ static __noinline int dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
 	}
 	if (bpf_map_update_elem(&lookups, key, &l, BPF_NOEXIST))
 		dt_note(DT_LOST_PIPELINE, 1, bytes);
-	return 0;
+	return role == DT_ROLE_CLIENT ? dt_find_cause(c, l.number, s->file) : 0;
 }
 
 /* The names of addresses: user space reads them in the answers that clients get. */
@@ -284,7 +284,7 @@ static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct tas
 	s->pos = s->end = 0;
 	s->fault = 0;
 	s->message = 0;
-	s->tid = t->pid;
+	dt_look_at_file(s, sk, t, 0);
 	s->opaque = dt_locate(s, c, sk, t) != 0;
 	if (c->owner_tgid != (__u32)t->tgid || c->owner_start_ns != t->group_leader->start_boottime)
 		dt_find_owner_apart(c, t);

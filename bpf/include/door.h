@@ -113,14 +113,15 @@ static __noinline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, 
 		c->received_bytes += bytes;
 	if (c->transport == DT_TRANSPORT_TCP)
 		gap = dt_blind(c, sk, is_send);
+	s->now = bpf_ktime_get_ns();
+	if (is_request)
+		dt_look_at_file(s, sk, t, flags);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN &&
 	    !(rules && rules->protocols & (1 << DT_PROTOCOL_UNKNOWN)))
-		return dt_turn(c, bytes, bpf_ktime_get_ns(), is_request);
-	s->now = bpf_ktime_get_ns();
+		return dt_turn(c, s, bytes, is_request);
 	s->left = bytes;
 	s->pos = s->end = 0;
 	s->fault = 0;
-	s->tid = t->pid;
 	s->opaque = 0;
 	s->offset = dt_offset(c, is_send) - bytes;
 	if ((flags & DT_MSG_TRUNC && !is_send) || dt_locate(s, c, sk, t)) {
@@ -139,12 +140,12 @@ static __noinline int dt_chunk(struct sock *sk, struct dt_conn *c, __u32 bytes, 
 	f = dt_flight_of(c, sk, c->flags & DT_CONN_TENTATIVE);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		c->protocol = DT_PROTOCOL_UNKNOWN;
-		return dt_turn(c, bytes, s->now, is_request);
+		return dt_turn(c, s, bytes, is_request);
 	}
 	if (gap) {
 		dt_walk_blind(c, f, s, is_request, gap);
 		if (c->protocol == DT_PROTOCOL_UNKNOWN)
-			return dt_turn(c, s->left, s->now, is_request);
+			return dt_turn(c, s, s->left, is_request);
 		if (c->protocol == DT_PROTOCOL_UNDECIDED) {
 			dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 			return 0;
@@ -290,7 +291,7 @@ static __always_inline int dt_connect(struct sock *sk, int new)
 	c->flags &= ~(DT_CONN_ESTABLISHED | DT_CONN_FIRST_SEQS); /* and may have been another's */
 	dt_identify(c);
 	dt_find_edge(c, sk, t);
-	return 0;
+	return dt_find_cause(c, c->opened_ns, (__u64)sk->sk_socket->file);
 }
 
 /* What comes of it, as a rule in an interrupt. */

@@ -52,17 +52,9 @@ static __always_inline void dt_keep_more_head(struct dt_walk *w)
 /* What a finished request starts besides its count: it is somebody's cause, or has one. */
 static __noinline int dt_relate(struct dt_walk *w)
 {
-	if (w->c->role == DT_ROLE_SERVER) {
-		dt_serve(w->c, w->f, w->m->offset, w->s->tid);
-	} else {
-		if (w->c->protocol != DT_PROTOCOL_HTTP) {
-			w->f->head_ordinal = w->m->ordinal;
-			w->f->head_bytes = 0;
-			w->f->trace_bytes = 0;
-		}
-		dt_find_cause(w->c, w->f, w->m->offset, w->s->tid);
-	}
-	return 0;
+	if (w->c->role == DT_ROLE_SERVER)
+		return dt_serve(w->c, w->f, w->m->offset, w->s);
+	return dt_find_cause(w->c, w->m->offset, w->s->file);
 }
 
 /* Is it a first line that opens a Redis connection, an inline PING? */
@@ -265,8 +257,10 @@ __noinline int dt_walk_chunk(struct dt_conn *c, struct dt_flight *f, struct dt_s
 	if (!dt_step(0, &w)) /* a usual chunk is one step */
 		bpf_loop(DT_STEPS, dt_step, &w, 0);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN) { /* demoted on the way */
+		if (c->turn_open)
+			dt_relate_turn(c, s);
 		if (s->left)
-			dt_turn(c, s->left, s->now, is_request);
+			dt_turn(c, s, s->left, is_request);
 	} else if (c->protocol == DT_PROTOCOL_UNDECIDED) {
 		dt_settle(c, DT_LOST_MIDSTREAM, 0, s->left);
 	} else if (s->left) {
@@ -360,7 +354,7 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 		bpf_loop(waits, dt_close_one, &w, 0);
 	dt_forget_flight(&w);
 	if (c->role == DT_ROLE_SERVER)
-		dt_served(c);
+		dt_served(c, 0);
 rest:
 	open = dt_open_bytes(c);
 	if (open)

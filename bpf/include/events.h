@@ -102,8 +102,8 @@ struct dt_owner {
 	char comm[DT_COMM_BYTES];
 };
 
-/* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below, cause and recorded are
- * written by user space, the rest by the kernel. */
+/* map owner_limits: ARRAY owner id -> dt_owner_limit. budget, drop_below and recorded are written
+ * by user space, the rest by the kernel. */
 struct dt_owner_limit {
 	__u64 window_ns;     /* start of the current second */
 	__u32 window_spans;  /* spans emitted in it, by hash */
@@ -112,15 +112,19 @@ struct dt_owner_limit {
 	__u32 drop_below;    /* by hash: upper 32 bits of the identity's hash; 0: keep all */
 	__u32 operations;    /* distinct operations seen */
 	__u32 edges;	     /* distinct edges seen */
-	__u32 cause;	     /* enum dt_cause_method, written by user space */
+	__u32 trust;	     /* bits of enum dt_trust */
 	__u32 recorded;	     /* enum dt_owner_recorded, written by user space */
+	__u32 wondered;	     /* client requests whose cause is not told before there is trust */
+	__u32 pad;
 };
 
-/* How the cause of this owner's client requests may be found: only where the runtime is known to
- * stay on its thread, because a wrong parent is worse than none. */
-enum dt_cause_method {
-	DT_CAUSE_NONE = 0,
-	DT_CAUSE_THREAD = 1,
+/* What an owner's threads were seen to do with requests in hand. One that waits for one thing at a
+ * time from the read to its own answer makes its client requests for what it has in hand. */
+enum dt_trust {
+	DT_TRUST_BLOCKING = 1,	     /* that, with requests read from sockets that block */
+	DT_TRUST_NONBLOCKING = 2,    /* and from sockets that do not */
+	DT_DISTRUST_NONBLOCKING = 4, /* such a thread waits for several things at once */
+	DT_TRUST_POLLS = 8,	     /* any thread that reads requests does, or hands them on */
 };
 
 /* map owner_ids: QUEUE of __u32. User space fills it with the free owner ids at start and gives
@@ -234,16 +238,18 @@ enum dt_ledger_line {
 	DT_OVERFLOW_CONNECTIONS = 17, /* that visits do not find: the map was full */
 	DT_UNSEEN_ENDS = 18,	      /* connections whose end no program saw */
 	DT_UNSEEN_HANDSHAKES = 19,    /* connections whose begin no program saw */
+	DT_POLLING = 20,  /* client requests of threads that have one in hand, and poll */
+	DT_UNPROVEN = 21, /* the same of programs that are not known not to */
 	/* lost: parts of the balance */
-	DT_LOST_FIRST = 20,
-	DT_LOST_STATE = 20,	 /* no memory for the connection's state */
-	DT_LOST_MIDSTREAM = 21,	 /* belongs to an exchange that was open when the agent started */
-	DT_LOST_NOT_A_CALL = 22, /* pub/sub and MONITOR messages, bytes between messages */
-	DT_LOST_UNPARSED = 23,	 /* the protocol's rules were broken, or bytes were hidden */
-	DT_LOST_STEPS = 24,	 /* one operation held more messages than the walker's bound */
-	DT_LOST_PIPELINE = 25,	 /* more requests open than the map for them holds */
-	DT_LOST_UNANSWERED = 26, /* response without a request */
-	DT_LEDGER_LINES = 27,
+	DT_LOST_FIRST = 40,
+	DT_LOST_STATE = 40,	 /* no memory for the connection's state */
+	DT_LOST_MIDSTREAM = 41,	 /* belongs to an exchange that was open when the agent started */
+	DT_LOST_NOT_A_CALL = 42, /* pub/sub and MONITOR messages, bytes between messages */
+	DT_LOST_UNPARSED = 43,	 /* the protocol's rules were broken, or bytes were hidden */
+	DT_LOST_STEPS = 44,	 /* one operation held more messages than the walker's bound */
+	DT_LOST_PIPELINE = 45,	 /* more requests open than the map for them holds */
+	DT_LOST_UNANSWERED = 46, /* response without a request */
+	DT_LEDGER_LINES = 47,
 };
 
 struct dt_ledger {
@@ -267,6 +273,7 @@ enum dt_record_type {
 	DT_RECORD_OWNER = 3,
 	DT_RECORD_BLIND = 4,
 	DT_RECORD_ANSWER = 5,
+	DT_RECORD_UNPROVEN = 6,
 };
 
 enum dt_kept {
@@ -340,6 +347,13 @@ struct dt_blind_record {
 	__u32 owner_id;
 	__u64 sent_bytes;
 	__u64 received_bytes;
+};
+
+/* A thread of this owner made a client request with a request in hand, and nobody knows yet what it
+ * waits for: time to look (dt_task_switch). */
+struct dt_unproven_record {
+	__u32 type;
+	__u32 owner_id;
 };
 
 /* A DNS response that a client received, for the names of addresses: one a second at most for the

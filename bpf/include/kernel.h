@@ -59,7 +59,13 @@ struct sock_common {
 	struct in6_addr___k skc_v6_rcv_saddr;
 };
 
-struct file;
+struct inode;
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+	void *f_ep; /* epoll instances that it is registered in; 0: none */
+};
 
 struct socket {
 	struct file *file;
@@ -150,8 +156,13 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct mm_struct {
+	struct file *exe_file;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state; /* 0: it would run on */
 	unsigned int flags;
 	int pid;
 	int tgid;
@@ -159,6 +170,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct mm_struct *mm;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
 	struct css_set *cgroups;
@@ -210,28 +222,38 @@ struct pt_regs {
 #define dt_arg1(regs) ((regs)->di)
 #define dt_arg2(regs) ((regs)->si)
 #define dt_arg3(regs) ((regs)->dx)
+#define dt_arg4(regs) ((regs)->r10)
 #define dt_arg5(regs) ((regs)->r8)
 #define DT_TS_COMPAT 2
 #define dt_is_compat(task) ((task)->thread_info.status & DT_TS_COMPAT)
 enum dt_syscall {
 	DT_READ = 0,
 	DT_WRITE = 1,
+	DT_POLL = 7,
 	DT_READV = 19,
 	DT_WRITEV = 20,
+	DT_SELECT = 23,
 	DT_SENDTO = 44,
 	DT_RECVFROM = 45,
 	DT_SENDMSG = 46,
 	DT_RECVMSG = 47,
+	DT_EPOLL_WAIT = 232,
+	DT_PSELECT6 = 270,
+	DT_PPOLL = 271,
+	DT_EPOLL_PWAIT = 281,
 	DT_RECVMMSG = 299,
 	DT_SENDMMSG = 307,
 	DT_PREADV2 = 327,
 	DT_PWRITEV2 = 328,
+	DT_IO_URING_ENTER = 426,
+	DT_EPOLL_PWAIT2 = 441,
 };
 #else
 #define dt_syscall(regs) ((long)(regs)->syscallno)
 #define dt_arg1(regs) ((regs)->orig_x0)
 #define dt_arg2(regs) ((regs)->regs[1])
 #define dt_arg3(regs) ((regs)->regs[2])
+#define dt_arg4(regs) ((regs)->regs[3])
 #define dt_arg5(regs) ((regs)->regs[4])
 #define DT_TIF_32BIT (1UL << 22)
 struct thread_info___arm64 {
@@ -240,10 +262,13 @@ struct thread_info___arm64 {
 #define dt_is_compat(task)                                                                         \
 	(((struct thread_info___arm64 *)&(task)->thread_info)->flags & DT_TIF_32BIT)
 enum dt_syscall {
+	DT_EPOLL_PWAIT = 22,
 	DT_READ = 63,
 	DT_WRITE = 64,
 	DT_READV = 65,
 	DT_WRITEV = 66,
+	DT_PSELECT6 = 72,
+	DT_PPOLL = 73,
 	DT_SENDTO = 206,
 	DT_RECVFROM = 207,
 	DT_SENDMSG = 211,
@@ -252,6 +277,8 @@ enum dt_syscall {
 	DT_SENDMMSG = 269,
 	DT_PREADV2 = 286,
 	DT_PWRITEV2 = 287,
+	DT_IO_URING_ENTER = 426,
+	DT_EPOLL_PWAIT2 = 441,
 };
 #endif
 
@@ -269,10 +296,12 @@ enum dt_kernel_constant {
 	DT_MSG_OOB = 0x1,
 	DT_MSG_PEEK = 0x2,
 	DT_MSG_TRUNC = 0x20,
+	DT_MSG_DONTWAIT = 0x40, /* the descriptor's own O_NONBLOCK is told so, too */
 	DT_MSG_ERRQUEUE = 0x2000,
 	DT_RCV_SHUTDOWN = 1,
 	DT_SOCK_BINDPORT_LOCK = 8, /* the program chose the port */
 	DT_PF_IO_WORKER = 0x10,
+	DT_PF_FORKNOEXEC = 0x40,
 	DT_PF_KTHREAD = 0x200000,
 	DT_TCP_ESTABLISHED = 1,
 	DT_TCP_SYN_SENT = 2,

@@ -7,10 +7,8 @@
 
 #include "chunk.h"
 
-/* Does the system call's descriptor belong to this socket? io_uring completes requests on the way
- * out of other calls, whose arguments are about something else. */
-static __always_inline int dt_descriptor_is(struct task_struct *t, unsigned long fd,
-					    struct sock *sk)
+/* The open file behind a task's descriptor; 0: there is none. */
+static __always_inline struct file *dt_file_at(struct task_struct *t, __u32 fd)
 {
 	struct file **table = BPF_CORE_READ(t, files, fdt, fd);
 	struct file *file = 0;
@@ -18,6 +16,15 @@ static __always_inline int dt_descriptor_is(struct task_struct *t, unsigned long
 	if (fd >= BPF_CORE_READ(t, files, fdt, max_fds))
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), table + fd);
+	return file;
+}
+
+/* Does the system call's descriptor belong to this socket? io_uring completes requests on the way
+ * out of other calls, whose arguments are about something else. */
+static __always_inline int dt_descriptor_is(struct task_struct *t, __u32 fd, struct sock *sk)
+{
+	struct file *file = dt_file_at(t, fd);
+
 	return file && file == BPF_CORE_READ(sk, sk_socket, file);
 }
 

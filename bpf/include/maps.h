@@ -95,8 +95,8 @@ struct dt_lookup_key {
 
 struct dt_lookup {
 	__u64 start_ns;
-	__u64 number; /* on its socket */
-	__u64 bytes;
+	__u32 number; /* on its socket */
+	__u32 bytes;
 	struct dt_series_key key;
 	__u32 owner_id;
 	__u16 port; /* of the server, for one whose client is not known */
@@ -268,15 +268,27 @@ enum dt_serving_size {
 	DT_SERVING = 16384, /* a power of two: threads, by the low bits of their id */
 };
 
+/* What a thread was seen to do. */
+enum dt_habit {
+	DT_HABIT_POLLS = 1,    /* it waits for several things at once, or hands requests on */
+	DT_HABIT_ALONE = 2,    /* it waited for an answer alone since it read what it has in hand */
+	DT_HABIT_ANSWERED = 4, /* it did so, and answered, and has not slept since */
+};
+
 /* The server exchange that a thread has in hand. */
 struct dt_serving {
-	__u64 conn; /* address of its connection's state */
+	__u64 born_ns; /* the thread: its number may have been another's */
+	__u64 conn;    /* addresses: of its connection's state, and of its open file */
+	__u64 file;
+	__u64 asked; /* of the open file of the last client request sent meanwhile */
 	struct dt_wire wire;
 	__u32 tid;
-	__u32 open; /* server exchanges read by this thread and not answered */
-	__u8 known; /* wire is that of one of them */
+	__u32 owner_id;
+	__u32 open;  /* server exchanges read by this thread and not answered */
+	__u8 known;  /* wire is that of the only one since there was none */
+	__u8 way;    /* how it was read: bits of enum dt_way */
+	__u8 habits; /* bits of enum dt_habit */
 	__u8 trace_bytes;
-	__u8 pad[6];
 	__u8 trace[DT_TRACE_BYTES];
 };
 
@@ -286,6 +298,21 @@ struct { /* thread -> what it serves; taken and released by the kernel */
 	__type(key, __u32);
 	__type(value, struct dt_serving);
 } serving SEC(".maps");
+
+/* A process that forks workers. */
+struct dt_family_key {
+	__u64 start_ns; /* as in dt_owner_key */
+	__u32 pid;
+	__u32 pad;
+};
+
+struct { /* parent -> bits of enum dt_trust of children that run on in its program; kernel inserts,
+	    the oldest makes room */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct dt_family_key);
+	__type(value, __u32);
+} families SEC(".maps");
 
 struct dt_listener_key {
 	__u32 netns;

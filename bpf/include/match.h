@@ -39,7 +39,7 @@ static __noinline int dt_complete(struct dt_walk *w, struct dt_exchange *x)
 	if (dt_recording())
 		dt_record_count(c, x->ordinal, x->request.start_ns);
 	if (c->role == DT_ROLE_SERVER)
-		dt_served(c);
+		dt_served(c, x->response.end == DT_END_COMPLETE);
 	return 0;
 }
 
@@ -355,7 +355,7 @@ static __noinline int dt_demote(struct dt_walk *w)
 		dt_note(DT_LOST_UNPARSED, waits, 0);
 	dt_forget_flight(w);
 	if (c->role == DT_ROLE_SERVER)
-		dt_served(c);
+		dt_served(c, 0);
 	c->protocol = DT_PROTOCOL_UNKNOWN;
 	c->flags &= ~(DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM | DT_CONN_PUBSUB | DT_CONN_MONITOR);
 	c->turn_open = 0;
@@ -415,7 +415,7 @@ static __noinline int dt_desync(struct dt_walk *w, __u32 line, __u32 keep)
 	dt_settle(c, line, waits, dt_open_bytes(c) - keep);
 	dt_forget_flight(w);
 	if (c->role == DT_ROLE_SERVER)
-		dt_served(c);
+		dt_served(c, 0);
 	c->response.ordinal = c->completed = c->request.ordinal;
 	c->request.phase = c->response.phase = c->protocol == DT_PROTOCOL_UNDECIDED ? DT_PHASE_START
 										    : DT_PHASE_LOST;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
- * Which exchanges become spans, and why they were made.
+ * Which exchanges become spans.
  *
  * A budget, not a rate: each owner may emit so many a second, decided before anything is copied.
  * Errors and slow exchanges go first; the others are chosen by a hash of the wire identity, so
@@ -9,28 +9,7 @@
  */
 #pragma once
 
-#include "count.h"
-
-static __always_inline void dt_wire_of(struct dt_wire *w, const struct dt_conn *c, __u64 offset)
-{
-	struct dt_pair streams = dt_streams_of(c);
-
-	w->client_seq = streams.client_seq;
-	w->server_seq = streams.server_seq;
-	w->offset = offset;
-}
-
-static __always_inline __u32 dt_wire_hash(const struct dt_wire *w)
-{
-	__u64 h = ((__u64)w->client_seq << 32 | w->server_seq) ^ (w->offset * DT_HASH_PRIME);
-
-	/* murmur3's finalizer */
-	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdULL;
-	h ^= h >> 33;
-	h *= 0xc4ceb9fe1a85ec53ULL;
-	return h >> 32;
-}
+#include "cause.h"
 
 /* As protocols/ has it, each protocol's outcome(): a test holds the two against each other. */
 static __always_inline int dt_is_error(const struct dt_series_key *key, __u32 role)
@@ -122,11 +101,9 @@ __noinline int dt_span(struct dt_conn *c, struct dt_flight *f, const struct dt_e
 		__builtin_memcpy(r->head, f->head, DT_HEAD_BYTES);
 		r->trace_bytes = f->trace_bytes;
 		__builtin_memcpy(r->trace, f->trace, DT_TRACE_BYTES);
-		r->cause = f->cause;
-		r->cause_found = f->cause_found;
-		r->cause_trace_bytes = f->cause_trace_bytes;
-		__builtin_memcpy(r->cause_trace, f->cause_trace, DT_TRACE_BYTES);
 	}
+	if (c->role != DT_ROLE_SERVER)
+		dt_recall_cause(r, c);
 	bpf_ringbuf_submit(r, dt_wake());
 	return 0;
 }
@@ -145,85 +122,4 @@ static __always_inline void dt_offer_span(struct dt_conn *c, struct dt_flight *f
 		       p->last_ns);
 	if (kept)
 		dt_span(c, f, x, kept);
-}
-
-static __always_inline struct dt_serving *dt_serving_of(__u32 tid)
-{
-	__u32 i = tid & (DT_SERVING - 1);
-
-	return bpf_map_lookup_elem(&serving, &i);
-}
-
-/* A server exchange begins: this thread has it in hand. */
-static __always_inline void dt_serve(struct dt_conn *c, const struct dt_flight *f, __u64 offset,
-				     __u32 tid)
-{
-	struct dt_owner_limit *limit = dt_limit_of(c->owner_id);
-	struct dt_serving *s;
-
-	if (!limit || limit->cause != DT_CAUSE_THREAD || c->serving)
-		return;
-	s = dt_serving_of(tid);
-	if (!s || (s->open && s->tid != tid))
-		return; /* another thread's, that shares the place */
-	c->serving = tid;
-	if (__sync_fetch_and_add(&s->open, 1))
-		return; /* more than one: ambiguous until it is one again */
-	s->tid = tid;
-	s->conn = (__u64)c;
-	dt_wire_of(&s->wire, c, offset);
-	s->trace_bytes = f->trace_bytes;
-	if (f->trace_bytes)
-		__builtin_memcpy(s->trace, f->trace, DT_TRACE_BYTES);
-	s->known = 1;
-}
-
-/* The server exchange has been answered, by whatever thread. */
-static __always_inline void dt_served(struct dt_conn *c)
-{
-	struct dt_serving *s;
-
-	if (!c->serving)
-		return;
-	s = dt_serving_of(c->serving);
-	if (s && s->tid == c->serving && s->open) {
-		if (s->conn == (__u64)c)
-			s->known = 0;
-		__sync_fetch_and_add(&s->open, -1);
-	}
-	c->serving = 0;
-}
-
-/* A client request was sent: which server exchange made it? None rather than a wrong one. */
-static __always_inline void dt_find_cause(struct dt_conn *c, struct dt_flight *f, __u64 offset,
-					  __u32 tid)
-{
-	struct dt_serving *s = dt_serving_of(tid);
-	struct dt_owner_limit *limit;
-	struct dt_cause cause = {};
-	struct dt_wire wire;
-
-	f->cause_found = 0;
-	f->cause_trace_bytes = 0;
-	__builtin_memset(&f->cause, 0, sizeof(f->cause));
-	if (!s || !s->open || s->tid != tid)
-		return;
-	if (s->open > 1 || !s->known) {
-		f->cause_found = 2;
-		dt_note(DT_AMBIGUOUS_CAUSE, 1, 0);
-		return;
-	}
-	f->cause_found = 1;
-	f->cause = s->wire;
-	f->cause_trace_bytes = s->trace_bytes;
-	if (s->trace_bytes)
-		__builtin_memcpy(f->cause_trace, s->trace, DT_TRACE_BYTES);
-	limit = dt_limit_of(c->owner_id);
-	dt_wire_of(&wire, c, offset);
-	if (!c->is_recorded && (!limit || dt_wire_hash(&wire) < limit->drop_below))
-		return; /* no span of it will be looked for */
-	cause.wire = s->wire;
-	cause.trace_bytes = s->trace_bytes;
-	__builtin_memcpy(cause.trace, s->trace, DT_TRACE_BYTES);
-	bpf_map_update_elem(&causes, &wire, &cause, BPF_ANY);
 }

@@ -91,6 +91,16 @@ struct dt_sampled {
 	__u64 retransmits;
 };
 
+/* Why the newest request of a client was made. */
+struct dt_because {
+	struct dt_wire cause; /* the server exchange that made it */
+	__u64 offset;	      /* the request's */
+	__u8 found;	      /* as in a record */
+	__u8 trace_bytes;
+	__u8 pad[6];
+	__u8 trace[DT_TRACE_BYTES];
+};
+
 struct dt_conn {
 	__u64 owner_start_ns;
 	__u64 opened_ns;
@@ -135,6 +145,7 @@ struct dt_conn {
 	__u8 edge_overflow;
 	__u8 is_recorded;
 	struct dt_ends ends;
+	struct dt_because because;
 	struct dt_walker request;
 	struct dt_walker response;
 	__u8 room[8]; /* verifiers before 6.18 let a carry go on here, never in truth */
@@ -191,16 +202,12 @@ struct dt_flight {
 	struct dt_slot slots[DT_SLOTS];
 	struct dt_response early[DT_EARLY];
 	/* the newest request, for its span */
-	struct dt_wire cause;
 	__u32 head_ordinal;
 	__u16 head_bytes;
 	__u8 trace_bytes;
-	__u8 cause_trace_bytes;
-	__u8 cause_found;
-	__u8 pad[3];
+	__u8 pad[5];
 	__u32 spilled_responses;
 	__u8 head[DT_HEAD_BYTES];
 	__u8 trace[DT_TRACE_BYTES];
-	__u8 cause_trace[DT_TRACE_BYTES];
-	__u8 room[112]; /* the verifier lets a piece of 256 bytes end here, never in truth */
+	__u8 room[184]; /* the verifier lets a piece of 256 bytes end here, never in truth */
 };

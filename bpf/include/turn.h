@@ -34,25 +34,36 @@ static __always_inline void dt_take_turn(struct dt_conn *c, struct dt_exchange *
 }
 
 /* A request begins so many bytes before where the stream has come to. */
-static __always_inline void dt_open_turn(struct dt_conn *c, __u64 bytes, __u64 now)
+static __always_inline void dt_open_turn(struct dt_conn *c, __u64 bytes, __u64 start_ns)
 {
 	c->turn_open = 1;
-	c->turn_start_ns = now;
+	c->turn_start_ns = start_ns;
 	c->turn_offset = dt_offset(c, c->role == DT_ROLE_CLIENT) - bytes;
 	dt_note(DT_SEEN, 1, 0);
 }
 
+/* As dt_relate, of an open turn. */
+static __always_inline void dt_relate_turn(struct dt_conn *c, const struct dt_scratch *s)
+{
+	if (c->role == DT_ROLE_SERVER)
+		dt_serve(c, 0, c->turn_offset, s);
+	else
+		dt_find_cause(c, c->turn_offset, s->file);
+}
+
 /* Bytes of a connection whose protocol is not known. The exchange is counted at the first byte
  * back: when the last one has come can not be told. */
-__noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request)
+__noinline int dt_turn(struct dt_conn *c, struct dt_scratch *s, __u64 bytes, int is_request)
 {
 	struct dt_exchange x = {};
 
-	if (!c)
+	if (!c || !s)
 		return 0;
 	if (is_request) {
-		if (!c->turn_open)
-			dt_open_turn(c, bytes, now);
+		if (!c->turn_open) {
+			dt_open_turn(c, bytes, s->now);
+			dt_relate_turn(c, s);
+		}
 		c->turn_bytes += bytes;
 		return 0;
 	}
@@ -60,10 +71,12 @@ __noinline int dt_turn(struct dt_conn *c, __u64 bytes, __u64 now, int is_request
 		dt_turn_add(c, 0, bytes);
 		return 0;
 	}
-	dt_take_turn(c, &x, now);
+	dt_take_turn(c, &x, s->now);
 	x.response.bytes = bytes;
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c, 1);
 	if (dt_recording())
 		dt_record_count(c, c->recorded_from, x.request.start_ns);
 	return 0;
@@ -77,6 +90,8 @@ static __noinline int dt_close_turn(struct dt_conn *c, __u64 now)
 	dt_take_turn(c, &x, now);
 	dt_count(c, &x);
 	dt_offer_span(c, 0, &x);
+	if (c->role == DT_ROLE_SERVER)
+		dt_served(c, 0);
 	if (dt_recording())
 		dt_record_count(c, c->recorded_from, x.request.start_ns);
 	return 0;

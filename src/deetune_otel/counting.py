@@ -161,15 +161,14 @@ class Counting:
     def _steer(
         self, counts: Counter[int], spans_per_second: int, elapsed_s: float
     ) -> None:
-        services: dict[int, Service] = {}
-        for owner in self._names.owners():
-            services[owner.id] = self._identity.service(owner)
-            self._steering.adopt(owner, services[owner.id])
         if spans_per_second:
             self._steering.limit(
                 span_limits(
                     counts,
-                    services,
+                    {
+                        owner.id: self._identity.service(owner)
+                        for owner in self._names.owners()
+                    },
                     per_second=spans_per_second,
                     elapsed_s=elapsed_s,
                 )

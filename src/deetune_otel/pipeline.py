@@ -204,9 +204,13 @@ class Agent:
         """Balances when no traffic flows."""
         return self._last_ledger or self._kernel.read_ledger()
 
-    def followed(self) -> list[tuple[Owner, Service]]:
-        """Processes whose calls are tied to what they answer, from now on."""
-        return [(one, self._identity.service(one)) for one in self._steering.adopted()]
+    def understood(self) -> list[tuple[Owner, Service]]:
+        """Processes of which it is known whether their calls can be tied to what they answer."""
+        return [
+            (one, self._identity.service(one))
+            for one in self._names.owners()
+            if self._kernel.is_understood(one.id)
+        ]
 
     def record(
         self,
@@ -242,6 +246,7 @@ class Agent:
             kernel=self._kernel.record(rules),
             people=self._names,
             read_cause=self._kernel.read_cause,
+            polls=self._kernel.polls,
             redactor=redactor,
             sink=sink,
             free_bytes=free_bytes,
@@ -447,7 +452,7 @@ class Agent:
                 case OperationSample():
                     self._names.learn(record)
                 case Owner():
-                    self._steering.adopt(record, self._names.meet(record))
+                    self._names.meet(record)
                 case BlindBytes():
                     self._note_blind(record)
                 case DnsAnswer():

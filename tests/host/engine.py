@@ -13,7 +13,7 @@ import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -30,16 +30,24 @@ __all__ = [
     "HostError",
     "Limit",
     "Seen",
+    "Wait",
     "build",
     "close",
     "end_of_stream",
+    "events_enum",
     "io",
     "judge",
     "limit",
     "opened",
     "refused",
+    "thread",
     "unseen",
+    "waits",
+    "watched",
 ]
+
+LISTENS: Final = 4
+PIPE: Final = 5
 
 _HERE: Final = Path(__file__).parent
 _BPF: Final = _HERE.parents[1] / "bpf"
@@ -67,6 +75,25 @@ class Call(IntEnum):
     MESSAGE = 2
     OPAQUE = 3
     UNMAPPED = 4
+
+
+class Trust(IntFlag):
+    """Bits of enum dt_trust; a test compares the two."""
+
+    BLOCKING = 1
+    NONBLOCKING = 2
+    DISTRUST_NONBLOCKING = 4
+    POLLS = 8
+
+
+class Wait(IntEnum):
+    """What a thread sleeps in: enum host_wait."""
+
+    LOCK = 0
+    READ = 1
+    POLL = 2
+    SELECT = 3
+    EPOLL = 4
 
 
 class Limit(IntEnum):
@@ -112,6 +139,8 @@ class Counted(NamedTuple):
     offset: int
     is_alone: bool
     role: Role
+    cause_found: int
+    cause: Wire
     head: bytes
     trace: bytes
 
@@ -154,6 +183,8 @@ class Seen:
     # By protocol, role and end: whether each outcome is an error.
     errors: dict[tuple[Protocol, Role, End], list[bool]] = field(default_factory=dict)
     unbalanced: str = ""
+    trust: Trust = Trust(0)  # noqa: RUF009 - a number
+    unproven: int = 0  # how often user space was asked to look
     spilled: int = 0
     steps: int = 0
 
@@ -172,7 +203,7 @@ class Seen:
         return self
 
 
-def _enum(name: str) -> dict[int, str]:
+def events_enum(name: str) -> dict[int, str]:
     """Of events.h, without the prefix and in lower case."""
     text = (_BPF / "include/events.h").read_text(encoding="utf-8")
     block = re.search(rf"enum {name} {{(.*?)}};", text, re.DOTALL)
@@ -181,17 +212,24 @@ def _enum(name: str) -> dict[int, str]:
     return {int(value): word.lower() for word, value in found}
 
 
-_LEDGER: Final = _enum("dt_ledger_line")  # the first line of those lost has two names
-_ROLES: Final = {Role(v.removeprefix("role_")): k for k, v in _enum("dt_role").items()}
+_LEDGER: Final = events_enum(
+    "dt_ledger_line"
+)  # the first line of those lost has two names
+_ROLES: Final = {
+    Role(v.removeprefix("role_")): k for k, v in events_enum("dt_role").items()
+}
 _TRANSPORTS: Final = {
-    Transport(v.removeprefix("transport_")): k for k, v in _enum("dt_transport").items()
+    Transport(v.removeprefix("transport_")): k
+    for k, v in events_enum("dt_transport").items()
 }
 _PROTOCOLS: Final = {
     k: Protocol(v.removeprefix("protocol_"))
-    for k, v in _enum("dt_protocol").items()
+    for k, v in events_enum("dt_protocol").items()
     if not v.endswith("undecided")
 }
-_ENDS: Final = {k: End(v.removeprefix("end_")) for k, v in _enum("dt_end").items()}
+_ENDS: Final = {
+    k: End(v.removeprefix("end_")) for k, v in events_enum("dt_end").items()
+}
 
 
 def _operation(
@@ -269,6 +307,21 @@ def close(sock: int = 0) -> bytes:
 def refused(errno: int, sock: int = 0, *, again: bool = False) -> bytes:
     """A connect that failed, of a new socket or of one that tries again."""
     return _operation("F", sock, what=again, size=errno)
+
+
+def thread(number: int, *, later: bool = False) -> bytes:
+    """Who does what follows; a script begins with thread 101. later: another with its number."""
+    return _operation("T", size=number, what=later)
+
+
+def watched(sock: int) -> bytes:
+    """The socket is registered in an epoll instance."""
+    return _operation("R", sock)
+
+
+def waits(how: Wait, *descriptors: int) -> bytes:
+    """The thread sleeps: a socket's number is its descriptor, then come LISTENS and PIPE."""
+    return _operation("W", what=how, iovecs=descriptors)
 
 
 def limit(what: Limit, size: int) -> bytes:
@@ -402,13 +455,15 @@ def _read_record(seen: Seen, what: str, words: list[str]) -> None:
     if what == "operation":
         seen.operations.append(Named(protocol, numbers[1], *texts))
         return
-    _, signature, outcome, end, *rest, is_alone, role = numbers
+    _, signature, outcome, end, *rest, is_alone, role, cause_found = numbers[:-3]
+    head, trace = texts
+    ten = (protocol, signature, outcome, _ENDS[end], *rest)
     seen.exchanges.append(
-        Counted(
-            *(protocol, signature, outcome, _ENDS[end], *rest),  # type: ignore[arg-type]  # ten numbers
-            bool(is_alone),
-            _role(role),
-            *texts,
+        Counted._make(
+            [
+                *(*ten, bool(is_alone), _role(role)),
+                *(cause_found, Wire(*numbers[-3:]), head, trace),
+            ]
         )
     )
 
@@ -439,6 +494,10 @@ def _read_numbers(seen: Seen, what: str, numbers: list[int]) -> None:
             seen.blind.append((numbers[0], numbers[1]))
         case "spilled":
             seen.spilled = numbers[0]
+        case "trust":
+            seen.trust = Trust(numbers[0])
+        case "unproven":
+            seen.unproven += 1
         case "steps":
             seen.steps = numbers[0]
         case _:

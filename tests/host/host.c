@@ -16,6 +16,9 @@ enum host_code {
 	HOST_CLOSE = 'C',   /* the socket is destroyed */
 	HOST_REFUSED = 'F', /* a connect fails; bytes: errno; what: HOST_AGAIN, or a new socket */
 	HOST_LIMIT = 'L',   /* what: enum host_limit; bytes: how many entries, or bytes */
+	HOST_THREAD = 'T',  /* who does what follows; bytes: its number; what: born later */
+	HOST_WATCH = 'R',   /* a socket is registered in an epoll instance */
+	HOST_WAIT = 'W',    /* the thread sleeps; what: enum host_wait; descriptors follow */
 	HOST_JUDGE = 'J',   /* says which outcomes are errors; bytes: how many */
 };
 
@@ -25,6 +28,21 @@ enum host_call {
 	HOST_MESSAGE = 2,  /* recvmsg, sendmsg */
 	HOST_OPAQUE = 3,   /* sendfile, splice */
 	HOST_UNMAPPED = 4, /* read, write from pages that are not resident */
+};
+
+enum host_wait {
+	HOST_WAIT_LOCK = 0,
+	HOST_WAIT_READ = 1,
+	HOST_WAIT_POLL = 2,
+	HOST_WAIT_SELECT = 3,
+	HOST_WAIT_EPOLL = 4,
+};
+
+/* Descriptors: the sockets by their number, then these. */
+enum host_descriptor {
+	HOST_LISTENS = 4,
+	HOST_PIPE = 5,
+	HOST_DESCRIPTORS = 6,
 };
 
 enum host_limit {
@@ -74,12 +92,18 @@ struct host_sock {
 	struct unix_sock unix_sk;
 	struct unix_address address;
 	struct socket socket;
+	struct file file;
 	union host_peer peer;
 	int is_open;
 };
 
 static struct net host_net = { .ns.inum = 4026531840 };
+static struct task_struct host_leader = { .pid = 100, .tgid = 100, .start_boottime = 7 };
 static struct task_struct host_process = { .pid = 101, .tgid = 100, .start_boottime = 7 };
+static struct host_sock host_listener;
+static struct file host_pipe, *host_files[HOST_DESCRIPTORS];
+static struct fdtable host_table = { .max_fds = HOST_DESCRIPTORS, .fd = host_files };
+static struct files_struct host_open_files = { .fdt = &host_table };
 static struct pt_regs host_regs;
 static struct host_sock host_socks[HOST_SOCKS];
 static struct dt_ledger host_open;
@@ -161,6 +185,9 @@ static void host_do_open(const struct host_op *op, struct host_sock *s)
 	sk->__sk_common.skc_cookie.counter = ++host_cookies;
 	sk->__sk_common.skc_refcnt.refs.counter = 1;
 	sk->sk_socket = &s->socket;
+	s->socket.sk = sk;
+	s->socket.file = &s->file;
+	s->file.private_data = &s->socket;
 	sk->sk_type = DT_SOCK_STREAM;
 	sk->__sk_common.skc_net.net = &host_net;
 	if (op->bytes == DT_TRANSPORT_UNIX) {
@@ -339,6 +366,50 @@ static void host_do_limit(const struct host_op *op)
 		host_map_of(maps[op->what])->limit = op->bytes;
 }
 
+static void host_do_thread(const struct host_op *op)
+{
+	host_process.pid = op->bytes;
+	host_process.start_boottime = 7 + op->bytes + op->what;
+}
+
+static void host_do_wait(const struct host_op *op, const __u32 *fds)
+{
+	static const long calls[] = {
+		[HOST_WAIT_LOCK] = 202, /* futex */
+		[HOST_WAIT_READ] = DT_RECVFROM,	  [HOST_WAIT_POLL] = DT_POLL,
+		[HOST_WAIT_SELECT] = DT_PSELECT6, [HOST_WAIT_EPOLL] = DT_EPOLL_WAIT,
+	};
+	struct dt_pollfd polled[HOST_MAX_IOVS] = {};
+	struct pt_regs regs = host_regs;
+	__u64 set = 0;
+
+	if (op->iovs > HOST_MAX_IOVS || op->what >= sizeof(calls) / sizeof(calls[0]))
+		abort();
+	memset(&host_regs, 0, sizeof(host_regs));
+	memset(host_user, 0, sizeof(host_user));
+	for (__u32 i = 0; i < op->iovs; i++) {
+		polled[i].fd = fds[i];
+		set |= 1ULL << (fds[i] & 63);
+	}
+	host_user[0] = (struct host_region){ (__u64)polled, op->iovs * sizeof(polled[0]) };
+	host_user[1] = (struct host_region){ (__u64)&set, sizeof(set) };
+	host_regs.orig_ax = calls[op->what];
+	if (op->what == HOST_WAIT_POLL) {
+		host_regs.di = (__u64)polled;
+		host_regs.si = op->iovs;
+	} else if (op->what == HOST_WAIT_SELECT) {
+		host_regs.di = HOST_DESCRIPTORS;
+		host_regs.si = (__u64)&set;
+	} else if (op->iovs) {
+		host_regs.di = fds[0];
+	}
+	host_process.__state = 1;
+	dt_task_switch(0, &host_process);
+	host_process.__state = 0;
+	memset(host_user, 0, sizeof(host_user));
+	host_regs = regs;
+}
+
 /* For each kind of exchange, by its outcome: 1 is an error. */
 static void host_do_judge(const struct host_op *op)
 {
@@ -365,6 +436,8 @@ static void host_next(void)
 	memcpy(&op, host_script, sizeof(op));
 	data = host_script + sizeof(op);
 	host_script = data;
+	if (op.code == HOST_WAIT)
+		host_script += op.iovs * sizeof(__u32);
 	if (op.code == HOST_IO)
 		host_script += op.iovs * sizeof(__u32) + op.bytes;
 	if (op.sock >= HOST_SOCKS || host_script > host_script_end)
@@ -394,6 +467,15 @@ static void host_next(void)
 		break;
 	case HOST_LIMIT:
 		host_do_limit(&op);
+		break;
+	case HOST_THREAD:
+		host_do_thread(&op);
+		break;
+	case HOST_WATCH:
+		s->file.f_ep = s;
+		break;
+	case HOST_WAIT:
+		host_do_wait(&op, (const __u32 *)data);
 		break;
 	case HOST_JUDGE:
 		host_do_judge(&op);
@@ -478,12 +560,14 @@ static void host_print_record(const struct host_record *r)
 
 	switch (x->type) {
 	case DT_RECORD_EXCHANGE:
-		printf("exchange %u %llu %u %u %llu %llu %llu %llu %llu %llu %llu %u %u %llu %u %u",
+		printf("exchange %u %llu %u %u %llu %llu %llu %llu %llu %llu %llu %u %u %llu %u %u "
+		       "%u %u %u %llu",
 		       x->key.protocol, x->key.signature, x->key.outcome, x->key.end,
 		       x->request_bytes, x->response_bytes, x->request_body_bytes,
 		       x->response_body_bytes, x->start_ns, x->first_byte_ns, x->end_ns,
 		       x->wire.client_seq, x->wire.server_seq, x->wire.offset,
-		       x->flags & DT_EXCHANGE_ALONE, host_role_of(x->edge));
+		       x->flags & DT_EXCHANGE_ALONE, host_role_of(x->edge), x->cause_found,
+		       x->cause.client_seq, x->cause.server_seq, x->cause.offset);
 		host_print_hex(x->head, x->head_bytes);
 		host_print_hex(x->trace, x->trace_bytes);
 		printf("\n");
@@ -493,10 +577,20 @@ static void host_print_record(const struct host_record *r)
 		host_print_hex(o->head, o->head_bytes);
 		printf("\n");
 		break;
+	case DT_RECORD_UNPROVEN:
+		printf("unproven\n");
+		break;
 	case DT_RECORD_BLIND:
 		printf("blind %llu %llu\n", b->sent_bytes, b->received_bytes);
 		break;
 	}
+}
+
+static __u32 host_trust(void)
+{
+	__u32 owner = 1;
+
+	return dt_limit_of(owner)->trust;
 }
 
 static void host_print(void)
@@ -518,6 +612,7 @@ static void host_print(void)
 		if (l.exchanges || l.bytes)
 			printf("ledger %u %llu %llu\n", i, l.exchanges, l.bytes);
 	}
+	printf("trust %u\n", host_trust());
 	dt_read_open(&host_open);
 	printf("open %llu %llu\n", host_open.exchanges, host_open.bytes);
 	printf("spilled %u\n", host_map_of(&spill)->entries);
@@ -540,8 +635,20 @@ static void host_begin(void)
 	struct dt_owner_limit *limit;
 
 	host_clear_maps();
+	for (int i = 0; i < HOST_SOCKS; i++)
+		host_files[i] = &host_socks[i].file;
+	host_files[HOST_LISTENS] = &host_listener.file;
+	host_files[HOST_PIPE] = &host_pipe;
+	host_listener.file.private_data = &host_listener.socket;
+	host_listener.socket.file = &host_listener.file;
+	host_listener.socket.sk = &host_listener.sk;
+	host_listener.sk.__sk_common.skc_state = DT_TCP_LISTEN;
+	host_process.files = &host_open_files;
+	host_process.pid = 101;
+	host_process.start_boottime = 7;
 	memset(host_socks, 0, sizeof(host_socks));
-	host_process.real_parent = host_process.group_leader = &host_process;
+	host_leader.real_parent = host_leader.group_leader = &host_leader;
+	host_process.real_parent = host_process.group_leader = &host_leader;
 	host_owner = 0;
 	host_now = 1000000000;
 	host_steps = 0;

@@ -43,6 +43,7 @@ static void host_point(void)
 }
 
 #define __sync_fetch_and_add(p, n) (host_point(), __sync_fetch_and_add(p, n))
+#define __sync_fetch_and_or(p, n) (host_point(), __sync_fetch_and_or(p, n))
 #define __sync_val_compare_and_swap(p, old, new)                                                   \
 	(host_point(), __sync_val_compare_and_swap(p, old, new))
 
@@ -104,6 +105,7 @@ static long host_read_kernel(void *to, __u64 bytes, const void *from)
 	host_read_n(from, ##__VA_ARGS__, host_read_4, host_read_3, host_read_2,                    \
 		    host_read_1)(from, ##__VA_ARGS__)
 #define BPF_CORE_READ_BITFIELD(from, field) ((from)->field)
+#define bpf_core_field_exists(field) 1
 
 /* ---- maps ---------------------------------------------------------------------------------- */
 

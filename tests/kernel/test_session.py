@@ -52,67 +52,6 @@ def test_a_new_process_is_told_of_at_once(
         assert owner.process.start_ns * ticks_a_second // 10**9 == boot_ticks
 
 
-def test_the_cause_of_a_call(
-    watch: Watch, actors: Callable[[], Actor], client: Actor, server: Actor
-) -> None:
-    """A thread that serves a request and asks another server meanwhile: only where allowed."""
-    backend = actors()
-    front_listener, front_address = server.listen()
-    back_listener, back_address = backend.listen()
-    front = Ends(client.connect(front_address), front_listener.accept())
-    back = Ends(server.connect(back_address), back_listener.accept())
-    trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    for request in (get("/warm"), get("/off", trace)):
-        front.request(request)
-        back.call(get("/back"), OK)
-        front.respond(OK)
-    (owner,) = watch.owners({server.pid})
-    watch.kernel.set_cause_by_thread(owner, enabled=True)
-    front.request(get("/on", trace))
-    back.call(get("/back"), OK)
-    front.respond(OK)
-    back.call(get("/alone"), OK)
-    spans = watch.exchanges(server.pid)
-    asked = [one for one in spans if one.request_head.startswith(b"GET /back")]
-    alone = [one for one in spans if one.request_head.startswith(b"GET /alone")]
-    (served,) = [one for one in spans if one.request_head.startswith(b"GET /on")]
-    assert [one.cause is None for one in (*asked, *alone)] == [True, True, False, True]
-    cause = asked[-1].cause
-    assert cause is not None
-    assert cause.wire == served.wire
-    assert cause.trace_header == trace.encode()
-    assert watch.kernel.read_cause(asked[-1].wire) == cause
-    assert watch.kernel.read_cause(asked[0].wire) is None
-
-
-def test_two_at_once_are_no_cause(
-    watch: Watch, actors: Callable[[], Actor], client: Actor, server: Actor
-) -> None:
-    """One thread with two requests in hand: either could be the cause, so none is."""
-    backend = actors()
-    listener, address = server.listen()
-    back_listener, back_address = backend.listen()
-    first, second = (Ends(client.connect(address), listener.accept()) for _ in range(2))
-    back = Ends(server.connect(back_address), back_listener.accept())
-    first.call(get(), OK)
-    (owner,) = watch.owners({server.pid})
-    watch.kernel.set_cause_by_thread(owner, enabled=True)
-    noted = watch.noted("ambiguous_cause").exchanges
-    first.request(get())
-    second.request(get())
-    back.call(get("/back"), OK)
-    first.respond(OK)
-    second.respond(OK)
-    (asked,) = [
-        one
-        for one in watch.exchanges(server.pid)
-        if one.request_head.startswith(b"GET /back")
-    ]
-    assert asked.cause is None
-    assert asked.cause_ambiguous
-    assert watch.noted("ambiguous_cause").exchanges == noted + 1
-
-
 def test_owners_that_are_forgotten(watch: Watch) -> None:
     """Their last values are given once; a number given back is used again."""
     with Actor() as client, Actor() as server:

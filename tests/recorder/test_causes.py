@@ -23,13 +23,13 @@ def found(
     )
 
 
-def causes(*, sees_all: bool = True) -> Causes:
-    return Causes(lambda _: None, sees_all=sees_all)
+def causes(*, sees_all: bool = True, polls: bool = False) -> Causes:
+    return Causes(lambda _: None, polls=lambda _: polls, sees_all=sees_all)
 
 
 def test_the_kernel_knows_the_thread() -> None:
     cause = Cause(Wire(4, 5, 6), b"")
-    ours = Causes({WIRE: cause}.get, sees_all=False)
+    ours = Causes({WIRE: cause}.get, polls=lambda _: True, sees_all=False)
     expected = f"{span_id(cause.wire, Role.SERVER):016x}"
     assert found(ours, InHand("a", 1, 0)) == (expected, "thread")
 
@@ -53,6 +53,21 @@ def test_who_was_answered_meanwhile_may_have_made_it() -> None:
     assert found(ours) == ("a", "alone")
     assert found(ours, InHand("b", 2, 60)) == ("", "")
     assert found(ours, at_ns=121) == ("", "")
+
+
+def test_in_an_event_loop_who_is_alone_may_have_made_nothing() -> None:
+    one = InHand("a", 1, 50)
+    assert found(causes(polls=True), one) == ("", "")
+    assert found(causes(polls=True), one, trace_id=1) == ("a", "trace")
+
+
+def test_where_a_process_works_by_itself_nobody_made_it_for_sure() -> None:
+    ours = causes()
+    one = InHand("a", 1, 50)
+    assert found(ours, one) == ("a", "alone")
+    assert found(ours) == ("", "")  # nothing was in hand: a timer, another thread
+    assert found(ours, one) == ("", "")
+    assert found(ours, one, trace_id=1) == ("a", "trace")
 
 
 def test_nobody_is_alone_where_not_all_is_seen() -> None:

@@ -50,6 +50,7 @@ def conversations(*, body_limit: int = 1000, with_raw: bool = False) -> Conversa
         raw=RAW if with_raw else None,
         people=People(),
         read_cause=lambda _: None,
+        polls=lambda _: False,
         clock_offset_ns=1_000_000,
         body_limit=body_limit,
     )

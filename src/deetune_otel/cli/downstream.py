@@ -96,8 +96,8 @@ class Watch:
         self._thread.join()
 
     def is_ready(self) -> bool:
-        """Whether a process of the target was seen, and its calls are followed."""
-        return any(self._is_target(*one) for one in self._agent.followed())
+        """Whether a process of the target was seen, and it is known how its calls are followed."""
+        return any(self._is_target(*one) for one in self._agent.understood())
 
     def end(self, sent: Iterable[Sent]) -> None:
         """Waits, for a moment at most, until all that was answered is seen."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from deetune_otel.kernel.errors import KernelUnavailable, RecordError
 from deetune_otel.model import (
@@ -51,10 +51,23 @@ if TYPE_CHECKING:
 
     from deetune_otel.kernel.btf import Btf, Field
 
-__all__ = ["Layout", "Record", "Records", "address_text", "missing_from"]
+__all__ = [
+    "Layout",
+    "Record",
+    "Records",
+    "Unproven",
+    "address_text",
+    "missing_from",
+]
 
 Record: TypeAlias = Exchange | OperationSample | Owner | BlindBytes | DnsAnswer
 Buffer: TypeAlias = bytes | memoryview
+
+
+class Unproven(NamedTuple):
+    """An owner of which nobody knows yet how its threads wait; it never leaves this package."""
+
+    owner_id: int
 
 
 class _CauseFound(IntEnum):
@@ -69,7 +82,7 @@ class _CauseFound(IntEnum):
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dt_owner_key": ("start_ns", "pid", "netns"),
     "dt_owner": ("cgroup_id", "id", "local_pid", "parent_pid", "comm"),
-    "dt_owner_limit": ("budget", "drop_below", "cause", "recorded"),
+    "dt_owner_limit": ("budget", "drop_below", "trust", "recorded"),
     "dt_edge_key": ("address", "owner_id", "port", "role", "transport"),
     "dt_edge": ("local_address", "id", "overflow", "path", "first_ns"),
     "dt_traffic": (
@@ -164,6 +177,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "owner.comm",
     ),
     "dt_blind_record": ("owner_id", "sent_bytes", "received_bytes"),
+    "dt_unproven_record": ("owner_id",),
     "dt_answer_record": ("owner_id", "netns", "at_ns", "message_bytes", "message"),
     "dt_recording_rules": (
         "begun_ns",
@@ -228,12 +242,13 @@ _RECORD_TYPES: Final = {
     "DT_RECORD_OWNER",
     "DT_RECORD_BLIND",
     "DT_RECORD_ANSWER",
+    "DT_RECORD_UNPROVEN",
 }
 _CONSTANTS: Final = {
     "dt_record_type": _RECORD_TYPES,
     "dt_signature": {"DT_SIGNATURE_OVERFLOW"},
     "dt_exchange_flag": {"DT_EXCHANGE_ALONE"},
-    "dt_cause_method": {"DT_CAUSE_NONE", "DT_CAUSE_THREAD"},
+    "dt_trust": {"DT_TRUST_POLLS"},
     "dt_owner_recorded": {"DT_OWNER_CHOSEN", "DT_OWNER_NOT_CHOSEN"},
     "dt_piece_flag": {
         "DT_PIECE_FROM_CLIENT",
@@ -407,16 +422,17 @@ class Records:
         self._kept = _names(btf, "dt_kept", KeptBecause)
         types = btf.enum("dt_record_type")
         self._type = struct.Struct("<I")
-        self._by_type: dict[int, Callable[[Buffer], Record]] = {
+        self._by_type: dict[int, Callable[[Buffer], Record | Unproven]] = {
             types["DT_RECORD_EXCHANGE"]: self._exchange,
             types["DT_RECORD_OPERATION"]: self._operation,
             types["DT_RECORD_OWNER"]: self._new_owner,
             types["DT_RECORD_BLIND"]: self._blind,
             types["DT_RECORD_ANSWER"]: self._answer,
+            types["DT_RECORD_UNPROVEN"]: self._unproven,
         }
         self._overflow_signature = btf.enum("dt_signature")["DT_SIGNATURE_OVERFLOW"]
         self._alone = btf.enum("dt_exchange_flag")["DT_EXCHANGE_ALONE"]
-        self.cause_methods = btf.enum("dt_cause_method")
+        self.trust = btf.enum("dt_trust")
         self.ledger_lines = btf.enum("dt_ledger_line")
         self.owner_recorded = btf.enum("dt_owner_recorded")
         self.piece_flags = btf.enum("dt_piece_flag")
@@ -449,7 +465,7 @@ class Records:
         """Of enum dt_protocol."""
         return next(n for n, one in self._protocols.items() if one is protocol)
 
-    def record(self, data: Buffer) -> Record:
+    def record(self, data: Buffer) -> Record | Unproven:
         """Of the ring."""
         try:
             (record_type,) = self._type.unpack_from(data)
@@ -724,6 +740,9 @@ class Records:
             "dt_answer_record"
         ].unpack(data)
         return DnsAnswer(owner_id, netns, at_ns, message[:length])
+
+    def _unproven(self, data: Buffer) -> Unproven:
+        return Unproven(*self._layouts["dt_unproven_record"].unpack(data))
 
 
 def _names(btf: Btf, name: str, twin: type[Any]) -> dict[int, Any]:

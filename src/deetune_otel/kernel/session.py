@@ -16,6 +16,7 @@ import errno
 import logging
 import mmap
 import struct
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,9 @@ from deetune_otel.kernel.libbpf import (
 )
 from deetune_otel.kernel.libbpf import Link as Attachment
 from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
+from deetune_otel.kernel.looking import Looking
 from deetune_otel.kernel.recording import KernelRecording
-from deetune_otel.kernel.records import Record, Records
+from deetune_otel.kernel.records import Record, Records, Unproven
 from deetune_otel.model import (
     Cause,
     Edge,
@@ -81,6 +83,8 @@ _READ_OPEN: Final = "dt_read_open"
 _READ_TRAFFIC: Final = "dt_read_traffic"
 _SWEEP: Final = "dt_sweep"
 _ASKED: Final = (_READ_OPEN, _READ_TRAFFIC, _SWEEP)
+# Attached now and again, the others as long as the kernel side is open.
+_SWITCH: Final = "dt_task_switch"
 _RUNG_1: Final = ("dt_sock_recv", "dt_sock_send")
 _ITERATORS: Final = (_LISTENERS, _SOCKETS)
 # Map: type, struct of the key, struct of the value ("": neither).
@@ -187,6 +191,8 @@ class Kernel:
         self._recording: KernelRecording | None = None
         self._unix_paths: dict[int, str] = {}
         self._doors = stack.enter_context(ExitStack())
+        self._looking = Looking(bpf.programs[_SWITCH])
+        self._doors.callback(self._looking.close)
         self._attachments: dict[str, Attachment] = {}
         self._limit_layout = records.layout("dt_owner_limit")
         self._limits = stack.enter_context(_mapped(bpf.maps["owner_limits"]))
@@ -237,16 +243,23 @@ class Kernel:
     def poll(self, timeout_ms: int) -> list[Record]:
         """Up to 512 records of the ring; waits so long for the first, if there is none.
 
-        A record that cannot be decoded is counted in the ledger as `undecodable`.
+        A record that cannot be decoded is counted in the ledger as `undecodable`. Between calls
+        the kernel side looks how programs wait, or stops to.
         """
         with self._poll_lock:
             if self._closed:
                 raise KernelClosed
             raw = self._ring.drain(_RECORDS_PER_POLL, timeout_ms)
+        now_s = time.monotonic()
+        self._looking.tick(now_s)
         found: list[Record] = []
         for data in raw:
             try:
-                found.append(self._records.record(data))
+                record = self._records.record(data)
+                if isinstance(record, Unproven):
+                    self._looking.look(now_s)
+                else:
+                    found.append(record)
             except RecordError as error:
                 self._undecodable += 1
                 if self._undecodable == 1:
@@ -398,10 +411,13 @@ class Kernel:
         dropped = min(round((1 - keep_fraction) * (1 << 32)), (1 << 32) - 1)
         self._set_limits(owner_id, budget=per_second, drop_below=dropped)
 
-    def set_cause_by_thread(self, owner_id: int, *, enabled: bool) -> None:
-        """Whether this owner's runtime stays on its thread from request to response."""
-        name = "DT_CAUSE_THREAD" if enabled else "DT_CAUSE_NONE"
-        self._set_limits(owner_id, cause=self._records.cause_methods[name])
+    def is_understood(self, owner_id: int) -> bool:
+        """Whether it is known how its threads wait while they have a request in hand."""
+        return bool(self._trust(owner_id))
+
+    def polls(self, owner_id: int) -> bool:
+        """Whether a thread of it that reads requests waits for several things at once."""
+        return bool(self._trust(owner_id) & self._records.trust["DT_TRUST_POLLS"])
 
     def record(self, rules: RecordingRules) -> KernelRecording:
         """Begins to copy the chosen connections' bytes. One at a time: RuntimeError."""
@@ -482,9 +498,10 @@ class Kernel:
         self._stack.callback(self._sockets.close)
         self._visit_listeners()
         for name, program in self._programs.items():
-            if name not in (*_ITERATORS, *_ASKED) and program.autoload:
+            if name not in (*_ITERATORS, *_ASKED, _SWITCH) and program.autoload:
                 self._attachments[name] = program.attach()
                 self._doors.callback(self._attachments[name].close)
+        self._looking.look(time.monotonic())
         self._sockets.run()
 
     def _visit_listeners(self) -> None:
@@ -519,6 +536,14 @@ class Kernel:
             else record
             for record in found
         ]
+
+    def _trust(self, owner_id: int) -> int:
+        at = owner_id * self._limit_layout.size + self._limit_layout.offset("trust")
+        with self._open_maps() as maps:
+            if not 0 <= owner_id < maps["owner_limits"].max_entries:
+                raise ValueError(f"no owner {owner_id}")
+            trust: int = _U32.unpack_from(self._limits, at)[0]
+        return trust
 
     def _set_limits(self, owner_id: int, **values: int) -> None:
         # Through shared memory, one word at a time: a map update would write the whole struct,
@@ -612,7 +637,7 @@ def _read_object(path: Path) -> tuple[bytes, Records]:
 
 def _check_parts(bpf: BpfObject, records: Records) -> None:
     """Every map and program that this package names is there, and as it expects."""
-    named = (*_ITERATORS, *_ASKED, *_RUNG_1)
+    named = (*_ITERATORS, *_ASKED, *_RUNG_1, _SWITCH)
     wrong = [f"no program {name}" for name in named if name not in bpf.programs]
     for name, (map_type, key, value) in _MAPS.items():
         found = bpf.maps.get(name)

@@ -4,6 +4,10 @@
 The first of these that knows: the kernel (the thread that made the call had one request in hand),
 the call's own trace header (one request in hand is of this trace), and being alone (the process
 had one request in hand). Where two could be it, none is: a wrong cause is worse than none.
+
+Who is alone did not make what the process does by itself, on a timer or in a thread of its own. So
+being alone says nothing in an event loop, whose next task may be any, and in a process that was
+seen to make a call with nothing in hand.
 """
 
 from __future__ import annotations
@@ -41,13 +45,19 @@ class Causes:
     """Of one recording; times are one clock's."""
 
     def __init__(
-        self, read_cause: Callable[[Wire], Cause | None], *, sees_all: bool
+        self,
+        read_cause: Callable[[Wire], Cause | None],
+        *,
+        polls: Callable[[int], bool],
+        sees_all: bool,
     ) -> None:
-        """`sees_all`: each request to a process that makes calls comes here, so that who is
-        alone here is alone.
+        """`polls`: whether an owner's threads wait for several things at once. `sees_all`: each
+        request to a process that makes calls comes here, so that who is alone here is alone.
         """
         self._read_cause = read_cause
+        self._polls = polls
         self._sees_all = sees_all
+        self._works_by_itself: set[int] = set()
         self._lately: dict[int, deque[_Answered]] = {}
 
     def answered(self, owner_id: int, request: InHand, *, at_ns: int) -> None:
@@ -86,6 +96,16 @@ class Causes:
         same = [one for one in possible if one.trace_id == trace_id]
         if len(same) == 1:
             return same[0].exchange_id, "trace"
-        if len(possible) == 1 and self._sees_all:
+        if not possible:
+            self._works_by_itself.add(owner_id)
+        if len(possible) == 1 and self._is_telling(owner_id):
             return possible[0].exchange_id, "alone"
         return "", ""
+
+    def _is_telling(self, owner_id: int) -> bool:
+        """Whether the one request that a process has in hand made its calls."""
+        return (
+            self._sees_all
+            and owner_id not in self._works_by_itself
+            and not self._polls(owner_id)
+        )

@@ -99,6 +99,7 @@ class Conversations:
         raw: Codec | None,
         people: People,
         read_cause: Callable[[Wire], Cause | None],
+        polls: Callable[[int], bool],
         clock_offset_ns: int,
         body_limit: int,
         sees_all: bool = False,
@@ -111,7 +112,7 @@ class Conversations:
         self._people = people
         # Asked for the cause, and then for the trace: 36 µs each in the kernel.
         read_cause = cached(LRUCache[Wire, Cause | None](64))(read_cause)
-        self._causes = Causes(read_cause, sees_all=sees_all)
+        self._causes = Causes(read_cause, polls=polls, sees_all=sees_all)
         self._served_by: dict[int, set[Pair]] = {}  # connections, by the server's owner
         self._clock_offset_ns = clock_offset_ns
         self._body_limit = body_limit

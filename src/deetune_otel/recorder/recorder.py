@@ -130,13 +130,15 @@ class Recorder:
         kernel: Kernel,
         people: Everybody,
         read_cause: Callable[[Wire], Cause | None],
+        polls: Callable[[int], bool],
         redactor: Redactor | None,
         sink: Sink,
         free_bytes: Callable[[], int],
         sees_all: bool = False,
     ) -> None:
-        """`redactor` None: nothing is redacted, and the manifest says so. `sees_all`: the kernel
-        leaves nothing out of what chosen processes answer and ask.
+        """`redactor` None: nothing is redacted, and the manifest says so. `polls`: whether an
+        owner's threads wait for several things at once. `sees_all`: the kernel leaves nothing out
+        of what chosen processes answer and ask.
         """
         self._plan = plan
         self._kernel = kernel
@@ -149,6 +151,7 @@ class Recorder:
             raw=RAW if plan.with_raw else None,
             people=people,
             read_cause=read_cause,
+            polls=polls,
             clock_offset_ns=time.time_ns() - time.monotonic_ns(),
             body_limit=plan.body_limit,
             sees_all=sees_all,
