@@ -18,6 +18,7 @@ from tests.signals.edge_totals import NETWORK, edge_total, http, tally
 
 from deetune_otel.export.queue import DropCause
 from deetune_otel.kernel.features import Facts, judge
+from deetune_otel.kernel.rungs import PARTS, Part
 from deetune_otel.model import KeptBecause, Ledger, LedgerLine, Role
 from deetune_otel.protocols import PROTOCOLS
 from deetune_otel.signals import agent
@@ -99,6 +100,7 @@ def agent_reading() -> agent.AgentReading:
         ledger=Ledger(
             seen=LINE, counted=LINE, open=LINE, lost={"x": LINE}, noted={"x": LINE}
         ),
+        rung=1,
         dropped={"spans": 1},
         program_runs={"x": 1},
         program_time_ns={"x": 1},
@@ -202,7 +204,6 @@ def test_each_loss_has_its_sentence(cause: str) -> None:
 def test_each_thing_that_can_be_missing_is_explained() -> None:
     facts = {
         "btf": False,
-        "tracepoints": frozenset[str](),
         "capabilities": frozenset[str](),
         "libbpf_version": None,
         "unprivileged_bpf_disabled": None,
@@ -213,20 +214,20 @@ def test_each_thing_that_can_be_missing_is_explained() -> None:
         for btf in (False, True)
         for one in judge(Facts(**{**facts, "btf": btf})).missing  # type: ignore[arg-type]
     }
-    assert len(missing) >= 7
+    assert len(missing) >= 6
     text = page("troubleshooting.md")
     beginnings = [" ".join(what.split()[:5]) for what in missing]
     assert [one for one in beginnings if one not in text] == []
 
 
 def refusals() -> Iterator[str]:
-    """The fixed words of every KernelUnavailable that the kernel package raises."""
+    """The fixed words of what the kernel package raises where nothing can be observed."""
     for path in sorted((SOURCE / "kernel").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id == "KernelUnavailable"
+                and node.func.id in {"KernelUnavailable", "NothingTaken"}
             ):
                 for part in ast.walk(node.args[0]):
                     if isinstance(part, ast.Constant) and len(str(part.value)) > 12:
@@ -236,6 +237,16 @@ def refusals() -> Iterator[str]:
 @pytest.mark.parametrize("words", sorted(set(refusals())))
 def test_each_refusal_is_explained(words: str) -> None:
     assert words in page("troubleshooting.md")
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.programs[0])
+def test_each_program_that_may_be_refused_is_explained(part: Part) -> None:
+    row = f"| {', '.join(f'`{name}`' for name in part.programs)} | "
+    (said,) = (
+        line for line in page("troubleshooting.md").splitlines() if line.startswith(row)
+    )
+    assert said.endswith(f"| {part.lost} |")
+    assert ("the agent does not start" in said) == (part.essential and not part.rung)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=str)

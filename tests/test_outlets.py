@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricsData
 from tests.otlp_stub import OtlpStub
 from tests.process import wait_until
 
+from deetune_otel.config import ConfigError
 from deetune_otel.config.schema import (
     Config,
     ConsoleSettings,
@@ -15,7 +18,6 @@ from deetune_otel.config.schema import (
     OtlpSettings,
     SpanSettings,
 )
-from deetune_otel.export.otlp import OtlpSettingsError
 from deetune_otel.outlets import Outlets
 
 
@@ -61,6 +63,47 @@ def test_without_spans_there_is_no_queue_for_them(
     assert capsys.readouterr().out == ""
 
 
-def test_a_setting_that_cannot_work_is_an_error() -> None:
-    with pytest.raises(OtlpSettingsError, match="http://"):
-        Outlets(Config(otlp=OtlpSettings(endpoint="127.0.0.1:4318")), {})
+def test_settings_that_cannot_work_are_all_told_once() -> None:
+    """Both signals would say the same of the endpoint."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zip",
+    }
+    before = threading.active_count()
+    with pytest.raises(ConfigError) as caught:
+        Outlets(Config(), environ)
+    assert [one.where for one in caught.value.problems] == [
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ]
+    with pytest.raises(ConfigError, match=r"^otlp\.endpoint: 'c:1' must begin [^\n]+$"):
+        Outlets(Config(otlp=OtlpSettings(endpoint="c:1")), {})
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("environ", "signals"),
+    [
+        ({}, ["spans", "metrics"]),
+        ({"OTEL_METRICS_EXPORTER": "none"}, ["spans"]),
+        ({"OTEL_TRACES_EXPORTER": "console"}, ["metrics"]),
+        ({"OTEL_TRACES_EXPORTER": "console, OTLP"}, ["spans", "metrics"]),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, []),
+    ],
+)
+def test_a_signal_can_be_left_out(environ: dict[str, str], signals: list[str]) -> None:
+    outlets = Outlets(Config(otlp=OtlpSettings(endpoint="http://127.0.0.1:1")), environ)
+    outlets.close(0)
+    assert [one.signal for one in outlets.report()] == signals
+
+
+def test_the_settings_of_a_signal_that_is_left_out_are_not_looked_at() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "nowhere",
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    Outlets(Config(), environ).close(0)
+    with pytest.raises(ConfigError, match="METRICS_ENDPOINT: 'nowhere'"):
+        Outlets(Config(), environ | {"OTEL_METRICS_EXPORTER": "otlp"})

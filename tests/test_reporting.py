@@ -47,6 +47,7 @@ def reading(spans: int, time_unix_ns: int) -> AgentReading:
         start_unix_ns=1,
         time_unix_ns=time_unix_ns,
         ledger=ledger,
+        rung=1,
         spans=spans,
         memory_bytes=os.getpid(),
     )

@@ -7,7 +7,16 @@ import json
 
 from deetune_otel import status
 from deetune_otel.export.queue import DropCause, ExportStats
-from deetune_otel.kernel import KernelSettings, ProgramCost
+from deetune_otel.kernel import (
+    PARTS,
+    KernelSettings,
+    Outcome,
+    ProgramCost,
+    Refusal,
+    Rung,
+    Tried,
+)
+from deetune_otel.kernel.trying import Doing
 from deetune_otel.model import Ledger, LedgerLine
 from deetune_otel.outlets import Outlet
 
@@ -73,3 +82,49 @@ def test_maps_show_their_bounds() -> None:
     said = status.maps(settings, series=1, edges=2, owners=3)
     assert said["series"] == {"used": 1, "maximum": 100}
     assert said["owners"] == {"used": 3, "maximum": 5}
+
+
+def test_what_the_kernel_refuses_is_told_with_what_is_lost() -> None:
+    """One line a part, and why the better rung was not taken."""
+    recv, send, packet = (
+        Refusal(program=name, doing=Doing.LOAD, reason="no", number=number)
+        for name, number in (("dt_sock_recv", 3), ("dt_unix_send", 1), ("", 0))
+    )
+    part = {name: one for one in PARTS for name in one.programs}
+    better = Outcome(
+        program="dt_sock_recv",
+        rung=Rung.SOCKET_TRACEPOINTS,
+        part=part["dt_sock_recv"],
+        refusal=recv,
+    )
+    outcomes = (
+        Outcome(program=name, rung=Rung.FEXIT, part=part[name], refusal=refusal)
+        for name, refusal in (
+            ("dt_inet_send", None),
+            ("dt_unix_send", send),
+            ("dt_unix_recv", packet),
+        )
+    )
+    said = status.tried(Tried(rung=Rung.FEXIT, outcomes=(better, *outcomes)))
+    assert json.loads(json.dumps(said)) == {
+        "rung": {
+            "number": 2,
+            "description": Rung.FEXIT.description,
+            "passed_over": [
+                {
+                    "program": "dt_sock_recv",
+                    "rung": 1,
+                    "why": "dt_sock_recv cannot be loaded: no",
+                    "lost": part["dt_sock_recv"].lost,
+                }
+            ],
+        },
+        "refused": [
+            {
+                "program": "dt_unix_send",
+                "rung": 2,
+                "why": "dt_unix_send cannot be loaded: no",
+                "lost": part["dt_unix_send"].lost,
+            }
+        ],
+    }

@@ -65,6 +65,7 @@ def names_on_the_page() -> set[str]:
         ledger=Ledger(
             seen=LINE, counted=LINE, open=LINE, lost={"x": LINE}, noted={"x": LINE}
         ),
+        rung=1,
         dropped={"spans": 1},
         program_runs={"x": 1},
         program_time_ns={"x": 1},

@@ -6,10 +6,11 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from deetune_otel.config import ConfigError
 from deetune_otel.export import otlp
 from deetune_otel.export.items import ReadingFold, reading_bytes, span_bytes
 from deetune_otel.export.queue import READING_LIMITS, SPAN_LIMITS, ExportWorker
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from deetune_otel.config import Config
+    from deetune_otel.config import Config, Problem
+    from deetune_otel.export.otlp import OtlpTarget
     from deetune_otel.export.queue import Exporter, ExportStats
 
 __all__ = ["Outlet", "Outlets"]
@@ -39,7 +41,7 @@ class Outlet:
 
 
 class Outlets:
-    """Sends from construction until `close`; raises OtlpSettingsError."""
+    """Sends from construction until `close`; raises ConfigError for what cannot work."""
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
         self._spans: list[ExportWorker[ReadableSpan]] = []
@@ -47,13 +49,17 @@ class Outlets:
         self._endpoints: list[tuple[str, str, ExportWorker[Any]]] = []
         self._config = config
         self.temporality = AggregationTemporality.CUMULATIVE
-        if config.otlp.is_on(environ):
-            traces, metrics = (
-                otlp.resolve(config.otlp, signal, environ) for signal in otlp.Signal
-            )
-            if otlp.temporality(config.otlp, environ) != "cumulative":
-                self.temporality = AggregationTemporality.DELTA
-            self._add(otlp.span_exporter(traces), otlp.metric_exporter(metrics))
+        targets, temporality = _targets(config, environ)
+        if temporality != "cumulative":
+            self.temporality = AggregationTemporality.DELTA
+        # Both are made before the first one has a thread: an error leaves none behind.
+        traces, metrics = (targets.get(signal) for signal in otlp.Signal)
+        to_traces = otlp.span_exporter(traces) if traces else None
+        to_metrics = otlp.metric_exporter(metrics) if metrics else None
+        if to_traces is not None:
+            self._add_spans(to_traces)
+        if to_metrics is not None:
+            self._add_metrics(to_metrics)
         if config.console.enabled:
             self._add_console(as_json=config.console.format == "json")
 
@@ -97,30 +103,50 @@ class Outlets:
             ConsoleSpanExporter,
         )
 
-        self._add(
-            ConsoleSpanExporter(sys.stdout, as_json=as_json),
-            ConsoleMetricExporter(sys.stdout, as_json=as_json),
-        )
-
-    def _add(
-        self, spans: Exporter[ReadableSpan], metrics: Exporter[MetricsData]
-    ) -> None:
-        limits: Final = self._config.limits
         if self._config.spans.enabled:
-            of_spans = ExportWorker(
-                "spans",
-                spans,
-                size_of=span_bytes,
-                limits=replace(SPAN_LIMITS, max_items=limits.span_queue),
-            )
-            self._spans.append(of_spans)
-            self._endpoints.append(("spans", spans.endpoint, of_spans))
-        of_metrics = ExportWorker(
+            self._add_spans(ConsoleSpanExporter(sys.stdout, as_json=as_json))
+        self._add_metrics(ConsoleMetricExporter(sys.stdout, as_json=as_json))
+
+    def _add_spans(self, to: Exporter[ReadableSpan]) -> None:
+        worker = ExportWorker(
+            "spans",
+            to,
+            size_of=span_bytes,
+            limits=replace(SPAN_LIMITS, max_items=self._config.limits.span_queue),
+        )
+        self._spans.append(worker)
+        self._endpoints.append(("spans", to.endpoint, worker))
+
+    def _add_metrics(self, to: Exporter[MetricsData]) -> None:
+        worker = ExportWorker(
             "metrics",
-            metrics,
+            to,
             size_of=reading_bytes,
-            limits=replace(READING_LIMITS, max_items=limits.metric_queue),
+            limits=replace(READING_LIMITS, max_items=self._config.limits.metric_queue),
             fold=ReadingFold(),
         )
-        self._metrics.append(of_metrics)
-        self._endpoints.append(("metrics", metrics.endpoint, of_metrics))
+        self._metrics.append(worker)
+        self._endpoints.append(("metrics", to.endpoint, worker))
+
+
+def _targets(
+    config: Config, environ: Mapping[str, str]
+) -> tuple[dict[otlp.Signal, OtlpTarget], str]:
+    """Of what goes over OTLP, and the temporality of metrics. ConfigError has all mistakes."""
+    left_out = otlp.left_out(config.otlp, environ)
+    targets: dict[otlp.Signal, OtlpTarget] = {}
+    temporality = "cumulative"
+    problems: dict[Problem, None] = {}  # both signals may have the same
+    for signal in otlp.Signal:
+        is_spans = signal is otlp.Signal.TRACES
+        if signal in left_out or (is_spans and not config.spans.enabled):
+            continue
+        try:
+            targets[signal] = otlp.resolve(config.otlp, signal, environ)
+            if not is_spans:
+                temporality = otlp.temporality(config.otlp, environ)
+        except otlp.OtlpSettingsError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return targets, temporality

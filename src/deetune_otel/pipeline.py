@@ -25,10 +25,11 @@ from deetune_otel import __version__, status
 from deetune_otel.atlas import Atlas, zone_of
 from deetune_otel.counting import Counting
 from deetune_otel.departures import Departures
+from deetune_otel.export.otlp import left_out
 from deetune_otel.identity.process import ProcessReader
 from deetune_otel.identity.resolver import Resolver, read_host_id
 from deetune_otel.identity.usage import Usage
-from deetune_otel.kernel import Kernel, KernelSettings, probe
+from deetune_otel.kernel import Kernel, KernelSettings
 from deetune_otel.kernel.recording import MOST_RULES, RecordingRules
 from deetune_otel.model import (
     BlindBytes,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from deetune_otel.redaction.redactor import Redactor
     from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "kernel_settings"]
 
 # A reading of this age is fresh: who asks again gets the same one.
 FRESH_S: Final = 0.5
@@ -117,15 +118,14 @@ class Agent:
     def start(self) -> None:
         """Load, attach and run.
 
-        Raises KernelUnavailable, OtlpSettingsError, WebServerError or AgentError (of a peer's
-        URL); nothing stays behind then.
+        Raises KernelUnavailable, ConfigError (of what OTLP cannot do) or WebServerError; nothing
+        stays behind then.
         """
         with ExitStack() as stack:
             self._start_unix_ns = time.time_ns()
             self._outlets = Outlets(self._config, self._environ)
             stack.callback(self._outlets.close, 0.0)
-            self._features = probe()
-            self._kernel_settings = _kernel_settings(
+            self._kernel_settings = kernel_settings(
                 self._config, spans_per_second=self._spans_per_second
             )
             self._kernel = Kernel.open(self._kernel_settings)
@@ -278,10 +278,7 @@ class Agent:
         return {
             "version": __version__,
             "uptime_s": round(uptime_s, 3),
-            "rung": {
-                "number": int(self._features.rung),
-                "description": self._features.rung.description,
-            },
+            **status.tried(self._kernel.tried),
             "left_out": {"pid": os.getpid(), "why": "the agent's own process"},
             "ledger": status.ledger(ledger),
             "cost": status.cost(
@@ -509,6 +506,7 @@ class Agent:
             start_unix_ns=self._start_unix_ns,
             time_unix_ns=self._time_unix_ns,
             ledger=self.ledger(),
+            rung=int(self._kernel.tried.rung),
             dropped=dropped,
             spans=self._tracing.made,
             ambiguous_causes=self._tracing.ambiguous_causes,
@@ -539,18 +537,20 @@ class Agent:
             _log.info("memory is %d MiB: spans as before", used >> 20)
 
     def _say_what_is_done(self) -> None:
+        tried = self._kernel.tried
         _log.info(
             "observing all processes but the agent's own; rung: %d, pid left out: %d",
-            self._features.rung,
+            tried.rung,
             os.getpid(),
         )
+        for one in tried.passed_over:
+            _log.info("rung %d is not taken: %s", one.rung, one.refusal)
+        for one in tried.refused:
+            _log.warning("%s. %s", one.refusal, one.part.lost)
         for outlet in self._outlets.report():
             _log.info("sending %s to %s", outlet.signal, outlet.endpoint)
-        if not self._outlets.take_metrics:
-            _log.info(
-                "sending nothing: no endpoint is known "
-                "(otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
-            )
+        for signal, why in left_out(self._config.otlp, self._environ).items():
+            _log.info("sending no %s over OTLP: %s", signal, why)
         if self._web is not None:
             _log.info("the service map is at %s/", self._web.url)
 
@@ -561,7 +561,8 @@ def _ring_bytes(body_limit: int) -> int:
     return max(RecordingRules().ring_bytes, 1 << (wanted - 1).bit_length())
 
 
-def _kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:
+def kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:
+    """What a configuration asks of the kernel side."""
     kernel = config.kernel
     return KernelSettings(
         observe_unix=kernel.observe_unix,

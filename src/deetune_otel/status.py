@@ -8,11 +8,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from deetune_otel.kernel import KernelSettings, ProgramCost
+    from deetune_otel.kernel import KernelSettings, Outcome, ProgramCost, Tried
     from deetune_otel.model import Ledger
     from deetune_otel.outlets import Outlet
 
-__all__ = ["cost", "exports", "ledger", "maps"]
+__all__ = ["cost", "exports", "ledger", "maps", "tried"]
+
+
+def tried(of: Tried) -> dict[str, Any]:
+    """How bytes are seen, what a better way was refused for, and what is lost to refusals."""
+    return {
+        "rung": {
+            "number": int(of.rung),
+            "description": of.rung.description,
+            "passed_over": [_refused(one) for one in of.passed_over],
+        },
+        "refused": [_refused(one) for one in of.refused],
+    }
+
+
+def _refused(one: Outcome) -> dict[str, Any]:
+    return {
+        "program": one.program,
+        "rung": int(one.rung),
+        "why": str(one.refusal),
+        "lost": one.part.lost,
+    }
 
 
 def ledger(of: Ledger) -> dict[str, Any]:

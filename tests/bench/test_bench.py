@@ -15,12 +15,11 @@ from bench import __main__ as command
 from bench.plan import AIMS, FULL, PARTS, QUICK
 from bench.results import Compared, Measured, Results, Spread, markdown, text, to_json
 
-from deetune_otel.kernel.features import TRACEPOINTS, Facts, judge
+from deetune_otel.kernel.features import Facts, judge
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_RIGHTS = Facts(
     btf=True,
-    tracepoints=frozenset(TRACEPOINTS),
     capabilities=frozenset(),
     libbpf_version="v1.1",
     unprivileged_bpf_disabled=2,

@@ -12,10 +12,12 @@ from deetune_otel.config.schema import (
     Config,
     KernelSettings,
     OtlpSettings,
+    RecordingSettings,
     RouteSettings,
     ServiceMatch,
     ServiceRule,
     SettingError,
+    TopologySettings,
     WebSettings,
     settings,
 )
@@ -72,6 +74,31 @@ def test_a_configuration_does_not_change() -> None:
         (
             lambda: RouteSettings(patterns=("/a", "b")),
             "patterns[1]: a route begins with '/', got 'b'",
+        ),
+        (
+            lambda: RouteSettings(patterns=("/a", "/@{user}")),
+            (
+                "patterns[1]: '/@{user}': a parameter is a whole segment; "
+                "write '{id}' for '@{user}'"
+            ),
+        ),
+        (
+            lambda: TopologySettings(peers=("http://a", "http://b:x")),
+            (
+                "peers[1]: 'http://b:x' is no URL of an agent: "
+                "Port could not be cast to integer value as 'x'"
+            ),
+        ),
+        (
+            lambda: WebSettings(host="127.0.0.1:80"),
+            (
+                "host: '127.0.0.1:80' is no address of a host and no name: write 127.0.0.1, "
+                "::1, 0.0.0.0; the port is web.port"
+            ),
+        ),
+        (
+            lambda: RecordingSettings(socket="/" + 107 * "s"),
+            "socket: a socket's path has at most 107 bytes, this one 108",
         ),
         (
             ServiceMatch,

@@ -48,6 +48,7 @@ def test_a_rule() -> None:
         ("spans", "enabled", 1, "expected true or false, got 1"),
         ("web", "host", 127, "expected text, got 127: write it in quotes"),
         ("web", "host", ["a"], "expected text, got a list"),
+        ("recording", "socket", "/a\0b", "has a zero byte in it: '/a\\x00b'"),
         (
             "web",
             "host",

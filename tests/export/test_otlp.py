@@ -45,7 +45,7 @@ from deetune_otel.export.queue import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from opentelemetry.sdk.metrics.export import MetricsData
@@ -504,6 +504,11 @@ def test_grpc_is_insecure_when_the_scheme_or_the_variable_says_so(
         ({"ENDPOINT": "http://"}, "names no host"),
         ({"ENDPOINT": "http://c:port"}, "is no URL"),
         ({"ENDPOINT": "http://c:0"}, "names no host"),
+        ({"ENDPOINT": "http://a..b:1"}, "'a..b' is no address and no name of a host"),
+        ({"ENDPOINT": "http://my host:1"}, "'my host' is no address and no name"),
+        ({"PROTOCOL": "grpc", "ENDPOINT": "*:4317"}, "'*' is no address and no name"),
+        ({"ENDPOINT": '"http://c:4318"'}, "must begin with http:// or https://"),
+        ({"ENDPOINT": "http://c:4318/#a"}, "has a #"),
         ({"TRACES_ENDPOINT": "c"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'c' must"),
         ({"PROTOCOL": "grpc", "ENDPOINT": "http://c/v1/traces"}, "has a path"),
         ({"PROTOCOL": "grpc", "ENDPOINT": "http://u:p@c"}, "has no user"),
@@ -540,6 +545,24 @@ def test_what_cannot_work_is_said_at_once(
         resolve(OtlpSettings(), Signal.TRACES, prefixed)
     assert message in str(caught.value)
     assert str(caught.value).startswith("OTEL_EXPORTER_OTLP_")
+
+
+def test_the_query_of_an_endpoint_stays_at_its_end() -> None:
+    to = target(endpoint="http://c:4318/otlp/?key=a", protocol=HTTP)
+    assert to.endpoint == "http://c:4318/otlp/v1/traces?key=a"
+
+
+@pytest.mark.parametrize("make", [span_exporter, metric_exporter])
+def test_what_the_official_exporter_does_not_take_is_no_surprise(
+    make: Callable[[OtlpTarget], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the variable although the setting stands over it."""
+    signal = Signal.TRACES if make is span_exporter else Signal.METRICS
+    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_TIMEOUT"
+    monkeypatch.setenv(variable, "10s")
+    to = target(signal, endpoint="http://c:4317", protocol=GRPC, timeout_s=1.0)
+    with pytest.raises(OtlpSettingsError, match=f"{signal.upper()}_.*'10s'"):
+        make(to)
 
 
 def test_a_wrong_setting_is_named_as_such() -> None:

@@ -29,7 +29,7 @@ from deetune_otel.kernel.btf import (
     Field,
     Variable,
     elf_section,
-    find_typedefs,
+    is_btf,
 )
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
@@ -144,29 +144,18 @@ def test_no_elf_file(data: bytes) -> None:
         elf_section(data, ".BTF")
 
 
-def test_typedefs_are_found_only_as_typedefs(tmp_path: Path) -> None:
-    btf = BtfWriter()
-    integer = btf.integer("btf_trace_number", 4)
-    btf.add(TYPEDEF, "btf_trace_there", integer)
-    btf.string("btf_trace_a_string_alone")
+@pytest.mark.parametrize(
+    ("data", "is_one"),
+    [(sample(), True), (b"", False), (b"no btf, and longer than a header", False)],
+)
+def test_whether_a_file_is_btf(tmp_path: Path, data: bytes, *, is_one: bool) -> None:
     path = tmp_path / "vmlinux"
-    path.write_bytes(btf.bytes())
-    asked = {"btf_trace_there", "btf_trace_number", "btf_trace_a_string_alone"}
-    # A part of a name is no name.
-    asked |= {"btf_trace_the", "trace_there"}
-    assert find_typedefs(path, asked) == {"btf_trace_there"}
-
-
-@pytest.mark.parametrize("data", [b"", b"no btf", sample()[:60]])
-def test_a_file_that_is_no_btf(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "vmlinux"
+    assert not is_btf(path)
     path.write_bytes(data)
-    with pytest.raises(BtfError):
-        find_typedefs(path, ["x"])
+    assert is_btf(path) is is_one
 
 
 def test_the_running_kernel_tells() -> None:
     if not VMLINUX.exists():
         pytest.skip("this kernel has no BTF")
-    asked = ["btf_trace_sched_switch", "btf_trace_there_is_no_such_thing"]
-    assert find_typedefs(VMLINUX, asked) == {"btf_trace_sched_switch"}
+    assert is_btf(VMLINUX)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judging a kernel by tables, and reading the facts from files that stand for its own."""
+"""Judging what is known of a kernel by tables, and reading it from files that stand for its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.kernel.btf_bytes import TYPEDEF, BtfWriter
+from tests.kernel.btf_bytes import BtfWriter
 
 from deetune_otel.kernel.errors import KernelUnavailable
 from deetune_otel.kernel.features import (
     CAPABILITIES,
-    TRACEPOINTS,
     Facts,
     Features,
     Missing,
     Paths,
-    Rung,
     judge,
     probe,
 )
@@ -25,7 +23,6 @@ from deetune_otel.kernel.libbpf import Libbpf, LibbpfMissing
 
 ALL_IS_WELL = Facts(
     btf=True,
-    tracepoints=frozenset(TRACEPOINTS),
     capabilities=frozenset(CAPABILITIES),
     libbpf_version="v1.1",
     unprivileged_bpf_disabled=2,
@@ -42,72 +39,39 @@ def only(*names: str) -> frozenset[str]:
 
 
 def test_where_all_is_well_nothing_is_missing() -> None:
-    features = judge(ALL_IS_WELL)
-    assert features == Features(
-        facts=ALL_IS_WELL, rung=Rung.SOCKET_TRACEPOINTS, missing=()
-    )
-    assert features.usable
-
-
-def test_without_the_socket_tracepoints_the_second_rung_serves() -> None:
-    features = judge(
-        replace(
-            ALL_IS_WELL, tracepoints=only("inet_sock_set_state", "tcp_destroy_sock")
-        )
-    )
-    assert features.rung is Rung.FEXIT
-    assert features.usable
-    assert not features.missing
+    assert judge(ALL_IS_WELL) == Features(facts=ALL_IS_WELL, missing=())
 
 
 @pytest.mark.parametrize(
-    ("facts", "rung", "said", "remedy"),
+    ("facts", "said", "remedy"),
     [
-        (
-            replace(ALL_IS_WELL, btf=False, tracepoints=frozenset()),
-            Rung.BCC,
-            "no BTF",
-            "CONFIG_DEBUG_INFO_BTF",
-        ),
-        (
-            replace(
-                ALL_IS_WELL,
-                tracepoints=frozenset(TRACEPOINTS) - {"tcp_destroy_sock"},
-            ),
-            Rung.SOCKET_TRACEPOINTS,
-            "tcp_destroy_sock",
-            "Linux 6.3",
-        ),
+        (replace(ALL_IS_WELL, btf=False), "no BTF", "CONFIG_DEBUG_INFO_BTF"),
         (
             replace(ALL_IS_WELL, lockdown="confidentiality"),
-            Rung.SOCKET_TRACEPOINTS,
             "locked down",
             "lockdown=integrity",
         ),
         (
             replace(ALL_IS_WELL, libbpf_version=None),
-            Rung.SOCKET_TRACEPOINTS,
             "libbpf.so.1",
             "apt-get install libbpf1",
         ),
         (
             replace(ALL_IS_WELL, capabilities=only("CAP_BPF", "CAP_SYS_PTRACE")),
-            Rung.SOCKET_TRACEPOINTS,
             "no CAP_PERFMON",
             "root",
         ),
         (
             replace(ALL_IS_WELL, capabilities=only()),
-            Rung.SOCKET_TRACEPOINTS,
             "no CAP_BPF and no CAP_PERFMON",
             "root",
         ),
     ],
 )
-def test_what_stops_the_agent(facts: Facts, rung: Rung, said: str, remedy: str) -> None:
+def test_what_explains_that_nothing_is_taken(
+    facts: Facts, said: str, remedy: str
+) -> None:
     features = judge(facts)
-    assert features.rung is rung
-    assert not features.usable
     fatal = [missing for missing in features.missing if missing.fatal]
     assert len(fatal) == 1
     assert said in fatal[0].what
@@ -128,7 +92,7 @@ def test_what_stops_the_agent(facts: Facts, rung: Rung, said: str, remedy: str) 
 )
 def test_what_only_costs(capabilities: frozenset[str], said: list[str]) -> None:
     features = judge(replace(ALL_IS_WELL, capabilities=capabilities))
-    assert features.usable
+    assert not any(missing.fatal for missing in features.missing)
     assert len(features.missing) == len(said)
     for missing, name in zip(features.missing, said, strict=True):
         assert name in missing.what
@@ -137,7 +101,6 @@ def test_what_only_costs(capabilities: frozenset[str], said: list[str]) -> None:
 def test_each_missing_thing_is_told_in_sentences() -> None:
     nothing = Facts(
         btf=False,
-        tracepoints=frozenset(),
         capabilities=frozenset(),
         libbpf_version=None,
         unprivileged_bpf_disabled=None,
@@ -155,16 +118,9 @@ def test_each_missing_thing_is_told_in_sentences() -> None:
         assert one.remedy
 
 
-def test_the_rungs_of_other_releases_are_named_as_such() -> None:
-    assert "not in this release" not in Rung.SOCKET_TRACEPOINTS.description
-    assert "not in this release" in Rung.FEXIT.description
-    assert "not in this release" in Rung.BCC.description
-
-
 def written(folder: Path, *, status: str, lockdown: str) -> Paths:
     writer = BtfWriter()
-    integer = writer.integer("int", 4)
-    writer.add(TYPEDEF, "btf_trace_sock_send_length", integer)
+    writer.integer("int", 4)
     paths = Paths(
         btf=folder / "vmlinux",
         status=folder / "status",
@@ -185,7 +141,6 @@ def test_facts_are_read_from_where_the_kernel_tells_them(tmp_path: Path) -> None
     )
     facts = probe(paths).facts
     assert facts.btf
-    assert facts.tracepoints == {"sock_send_length"}
     assert facts.capabilities == {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"}
     assert facts.unprivileged_bpf_disabled == 1
     assert facts.lockdown == "integrity"
@@ -202,7 +157,7 @@ def test_what_cannot_be_read_is_missing_and_no_error(tmp_path: Path) -> None:
         )
     ).facts
     assert facts.btf is False
-    assert facts.tracepoints == facts.capabilities == frozenset()
+    assert facts.capabilities == frozenset()
     assert (facts.unprivileged_bpf_disabled, facts.lockdown) == (None, "")
 
 

@@ -110,9 +110,11 @@ def climb(folder: Path) -> dict[str, Any]:
             kernel = Kernel.open(settings())
         except KernelUnavailable as error:
             found["refused"] = str(error)
+            found["check"] = _checked()
             return found
         finally:
             clock.lap("open")
+        found["without"] = [str(one.refusal) for one in kernel.tried.refused]
         try:
             ids = held()
             found |= _watched(kernel, ends, _places(server.first, port), clock)
@@ -122,6 +124,19 @@ def climb(folder: Path) -> dict[str, Any]:
         clock.lap("close")
         found["held"] = {name: len(numbers) for name, numbers in ids.items()}
     return found
+
+
+def _checked() -> dict[str, Any]:
+    """What `deetune check` says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deetune_otel", "check", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = json.loads(done.stdout)
+    missing = [one["what"] for one in said["kernel"]["missing"]]
+    return {"code": done.returncode, "usable": said["usable"], "missing": missing}
 
 
 def _watched(

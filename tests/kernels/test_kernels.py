@@ -94,8 +94,13 @@ def _judge(found: dict[str, Any], tried: Tried) -> None:
     """Each call is counted at each end, or its absence was expected; all is accounted for."""
     if tried.refused:
         assert re.search(tried.refused, found["refused"] or "it was not refused")
+        check = found["check"]
+        assert (check["code"], check["usable"]) == (3, False)
+        first = tried.refused.partition("\n")[0]
+        assert any(re.search(first, what) for what in check["missing"])
         return
     assert found["refused"] is None
+    assert found["without"] == []
     assert tried.hooks == (TRACEPOINTS | FEXIT) & set(found["programs"])
     expected, lost = _expected(found["told"], tried)
     ledger = found["ledger"]

@@ -23,6 +23,7 @@ def reading(at: int, scale: int) -> AgentReading:
             lost={"midstream": LedgerLine(2 * scale, 299 * scale)},
             noted={"blind": LedgerLine(0, 5 * scale)},
         ),
+        rung=2,
         dropped={"spans": 4 * scale},
         cpu_time_ns=1_500_000_000 * scale,
         memory_bytes=1 << 20,
@@ -56,6 +57,7 @@ def test_every_line_is_there() -> None:
     assert found["cpu.time", ""] == 4.5
     assert found["program.time", "deetune.program=recv"] == 6
     assert found["memory.usage", ""] == 1 << 20
+    assert found["rung", ""] == 2
 
 
 def test_delta_is_what_came_since() -> None:

@@ -22,7 +22,7 @@ from tests.web.asking import Answer
 from deetune_otel.config.schema import WebSettings
 from deetune_otel.web import server as server_module
 from deetune_otel.web.api import MapSources
-from deetune_otel.web.server import WebServer, WebServerError
+from deetune_otel.web.server import WebServer, WebServerError, try_to_listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -389,9 +389,22 @@ def test_a_port_in_use_names_the_setting(agent: Agent, web: WebServer) -> None:
     assert message.startswith(f"cannot listen on 127.0.0.1 port {web.port}: ")
     assert "Address already in use" in message
     assert "web.port" in message
+    assert caught.value.is_taken
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_to_try_is_to_find_the_same_and_to_hold_nothing(web: WebServer) -> None:
+    with pytest.raises(WebServerError, match="Address already in use") as caught:
+        try_to_listen(WebSettings(port=web.port))
+    assert caught.value.is_taken
+    with pytest.raises(WebServerError, match=r"web\.host") as caught:
+        try_to_listen(WebSettings(host="192.0.2.1"))
+    assert not caught.value.is_taken
+    web.close()
+    for _ in range(2):
+        try_to_listen(WebSettings(port=web.port))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_of_another_machine_names_the_setting(
     agent: Agent, host: str
 ) -> None:

@@ -5,7 +5,9 @@ its flight recorder. One recording at a time: the flight recorder rests while an
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import secrets
 import shutil
 import sys
@@ -24,10 +26,11 @@ from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.flight import Flight, forget_old, write_flight
 from deetune_otel.recorder.owners import OwnerChoice
 from deetune_otel.recorder.recorder import Bounds, Plan
+from deetune_otel.redaction.policy import Policy
 from deetune_otel.redaction.redactor import Redactor
 from deetune_otel.redaction.tokens import Tokens
 
-__all__ = ["Errands"]
+__all__ = ["Errands", "check_flight"]
 
 # Who asked waits so long for the file at most.
 ANSWER_S: Final = 30.0
@@ -80,18 +83,13 @@ class Errands:
         self._control: ControlServer | None = None
         self._flight_thread: Thread | None = None
         if settings.flight:
-            redaction = settings.flight_redaction
             self._key = secrets.token_bytes(KEY_BYTES)
-            self._policy = policy_of(Path(redaction) if redaction else None)
+            self._policy = _policy(settings)
             self._folder = Path(settings.flight_folder)
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise UsageError(
-                    f"recording.flight_folder {self._folder}: {reason}",
-                    hint="--set recording.flight_folder=FOLDER names one that can be written",
-                ) from None
+                raise _no_folder(self._folder, error) from None
 
     def start(self) -> None:
         """A control socket that cannot be had is logged: the agent observes without it."""
@@ -236,6 +234,31 @@ class Errands:
         _log.warning(
             "flight recorder: %s; %d exchanges are in %s", reason, len(exchanges), path
         )
+
+
+def check_flight(settings: RecordingSettings) -> None:
+    """Whether a flight recorder could begin; makes nothing. Raises UsageError."""
+    if not settings.flight:
+        return
+    _policy(settings)
+    folder = Path(settings.flight_folder)
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    number = errno.EACCES if there.is_dir() else errno.ENOTDIR
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise _no_folder(folder, OSError(number, os.strerror(number)))
+
+
+def _policy(settings: RecordingSettings) -> Policy:
+    redaction = settings.flight_redaction
+    return policy_of(Path(redaction) if redaction else None)
+
+
+def _no_folder(folder: Path, error: OSError) -> UsageError:
+    reason = (error.strerror or str(error)).lower()
+    return UsageError(
+        f"recording.flight_folder {folder}: {reason}",
+        hint="--set recording.flight_folder=FOLDER names one that can be written",
+    )
 
 
 def _check_room(folder: Path) -> None:

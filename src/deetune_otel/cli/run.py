@@ -14,11 +14,9 @@ from typing import Final
 from deetune_otel import __version__
 from deetune_otel.cli import settings as options
 from deetune_otel.cli.errands import Errands
-from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
+from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.logs import start_logging
-from deetune_otel.export.otlp import OtlpSettingsError
 from deetune_otel.pipeline import Agent
-from deetune_otel.web.client import AgentError
 from deetune_otel.web.server import WebServerError
 
 __all__ = ["Run"]
@@ -81,15 +79,9 @@ def _wait(errands: Errands) -> None:
 
 
 def _start(agent: Agent) -> None:
-    """KernelUnavailable goes on: the command line says what to do about it."""
+    """KernelUnavailable and ConfigError go on: the command line says what to do about them."""
     try:
         agent.start()
-    except OtlpSettingsError as error:
-        raise UsageError(
-            str(error), hint="`deetune check` shows where telemetry would go"
-        ) from error
-    except AgentError as error:
-        raise UsageError(f"topology.peers: {error}") from error
     except WebServerError as error:
         raise CommandError(
             str(error), hint="--set web.port=0 takes any free port"

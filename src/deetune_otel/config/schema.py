@@ -8,9 +8,13 @@ reference file `config/deetune.yaml` and the strict loader are all derived from 
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Literal, NamedTuple
+
+from deetune_otel.config.hosts import is_host, wrong_with_url
+from deetune_otel.config.routes import RoutePattern
 
 __all__ = [
     "About",
@@ -41,6 +45,8 @@ STANDARD_ENDPOINTS: Final = (
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )
+# sun_path of struct sockaddr_un, less the zero at its end.
+SOCKET_PATH_BYTES: Final = 107
 
 
 class SettingError(ValueError):
@@ -322,10 +328,10 @@ class RouteSettings(Section):
     def __post_init__(self) -> None:
         Section.__post_init__(self)
         for index, pattern in enumerate(self.patterns):
-            if not pattern.startswith("/"):
-                raise SettingError(
-                    f"patterns[{index}]", f"a route begins with '/', got {pattern!r}"
-                )
+            try:
+                RoutePattern.parse(pattern)
+            except ValueError as error:
+                raise SettingError(f"patterns[{index}]", str(error)) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -462,6 +468,12 @@ class WebSettings(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        if not is_host(self.host):
+            raise SettingError(
+                "host",
+                f"{self.host!r} is no address of a host and no name: write 127.0.0.1, ::1, "
+                "0.0.0.0; the port is web.port",
+            )
         if self.trace_url is not None and "{trace_id}" not in self.trace_url:
             raise SettingError("trace_url", "has no {trace_id} in it")
 
@@ -511,9 +523,10 @@ class TopologySettings(Section):
                     "zones", f"{network!r} is no network such as 10.1.0.0/16"
                 ) from None
         for index, url in enumerate(self.peers):
-            if not url.startswith(("http://", "https://")):
+            wrong = wrong_with_url(url)
+            if wrong:
                 raise SettingError(
-                    f"peers[{index}]", f"begins with http:// or https://, got {url!r}"
+                    f"peers[{index}]", f"{url!r} is no URL of an agent: {wrong}"
                 )
 
 
@@ -599,6 +612,15 @@ class RecordingSettings(Section):
         default=None,
         metadata=about("File with redaction rules of your own (docs/redaction.md)."),
     )
+
+    def __post_init__(self) -> None:
+        Section.__post_init__(self)
+        size = len(os.fsencode(self.socket or ""))
+        if size > SOCKET_PATH_BYTES:
+            raise SettingError(
+                "socket",
+                f"a socket's path has at most {SOCKET_PATH_BYTES} bytes, this one {size}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

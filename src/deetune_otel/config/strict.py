@@ -63,6 +63,8 @@ def meant(near: Iterable[str]) -> str:
 
 def _text(value: object, _: object) -> str:
     if isinstance(value, str):
+        if "\0" in value:  # no path, no host, no pattern has one: C's text ends there
+            raise ValueError(f"has a zero byte in it: {value!r}")
         return value
     if isinstance(value, bool):
         raise ValueError(

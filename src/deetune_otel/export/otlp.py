@@ -18,14 +18,18 @@ import logging
 import os
 import re
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
+from deetune_otel.config import ConfigError, Problem
+from deetune_otel.config.hosts import is_host
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.trace import ReadableSpan
@@ -37,6 +41,7 @@ __all__ = [
     "OtlpSettingsError",
     "OtlpTarget",
     "Signal",
+    "left_out",
     "metric_exporter",
     "resolve",
     "span_exporter",
@@ -68,8 +73,11 @@ _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _log = logging.getLogger(__name__)
 
 
-class OtlpSettingsError(ValueError):
+class OtlpSettingsError(ConfigError):
     """A value cannot be used; the message begins with the setting or variable it came from."""
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__([Problem(where, "", message)])
 
 
 class Signal(StrEnum):
@@ -115,11 +123,27 @@ class _Builder(Protocol):
 
 
 def span_exporter(target: OtlpTarget) -> Exporter[ReadableSpan]:
-    return _builder(target).span_exporter(target)
+    """Raises OtlpSettingsError, where the official exporter does not like its environment."""
+    with _its_own_refusals(target):
+        return _builder(target).span_exporter(target)
 
 
 def metric_exporter(target: OtlpTarget) -> Exporter[MetricsData]:
-    return _builder(target).metric_exporter(target)
+    """Likewise."""
+    with _its_own_refusals(target):
+        return _builder(target).metric_exporter(target)
+
+
+@contextmanager
+def _its_own_refusals(target: OtlpTarget) -> Iterator[None]:
+    """It reads some variables though it is given all: a timeout that is no number ends it."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise OtlpSettingsError(
+            f"OTEL_EXPORTER_OTLP_{target.signal.upper()}_*",
+            f"the exporter ({target.protocol}) does not take them: {error}",
+        ) from error
 
 
 def _builder(target: OtlpTarget) -> _Builder:
@@ -127,6 +151,23 @@ def _builder(target: OtlpTarget) -> _Builder:
         # Read once, when it is imported: its core tells standard error of each disconnect.
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     return cast("_Builder", importlib.import_module(EXPORTERS[target.protocol]))
+
+
+def left_out(settings: OtlpSettings, environ: Mapping[str, str]) -> dict[Signal, str]:
+    """What does not go over OTLP, and why."""
+    if settings.enabled is False:
+        return dict.fromkeys(Signal, "otlp.enabled is false")
+    if not settings.is_on(environ):
+        why = "no endpoint is known (otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
+        return dict.fromkeys(Signal, why)
+    return {
+        signal: f"{variable}={listed}"
+        for signal in Signal
+        for variable in (f"OTEL_{signal.upper()}_EXPORTER",)
+        # a list; the specification's default is otlp
+        if (listed := environ.get(variable, "").strip())
+        and "otlp" not in (one.strip().lower() for one in listed.split(","))
+    }
 
 
 def resolve(
@@ -193,10 +234,16 @@ def _endpoint(look: _Lookup, protocol: str) -> str:
         port, host = parts.port, parts.hostname
     except ValueError as error:
         look.fail("endpoint", f"{value!r} is no URL: {error}")
-    if parts.scheme not in ("http", "https", ""):
+    if has_scheme and parts.scheme not in ("http", "https"):
         look.fail("endpoint", f"{value!r} must begin with http:// or https://")
     if not host or port == 0:
         look.fail("endpoint", f"{value!r} names no host to connect to")
+    if not is_host(host):
+        look.fail(
+            "endpoint", f"{value!r}: {host!r} is no address and no name of a host"
+        )
+    if parts.fragment:
+        look.fail("endpoint", f"{value!r} has a #, and nothing behind it is ever sent")
     if protocol == "grpc":
         if parts.path not in ("", "/") or parts.query:
             look.fail(
@@ -206,7 +253,8 @@ def _endpoint(look: _Lookup, protocol: str) -> str:
         return parts._replace(path="").geturl()
     if look.is_for_one_signal("endpoint"):
         return value
-    return f"{value.removesuffix('/')}/v1/{look.signal}"
+    path = f"{parts.path.removesuffix('/')}/v1/{look.signal}"
+    return parts._replace(path=path).geturl()
 
 
 class _Lookup:
@@ -244,7 +292,7 @@ class _Lookup:
         return self.origin.get(name, "").startswith(variable)
 
     def fail(self, name: str, message: str) -> NoReturn:
-        raise OtlpSettingsError(f"{self.origin.get(name, f'otlp.{name}')}: {message}")
+        raise OtlpSettingsError(self.origin.get(name, f"otlp.{name}"), message)
 
     def choice(self, name: str, suffix: str, of: tuple[str, ...]) -> str | None:
         value = self.text(name, suffix)

@@ -58,11 +58,17 @@ class RangeCheck:
 
 def _point_fits(point: Point) -> bool:
     if isinstance(point, HistogramDataPoint):
-        return point.count in _FIXED64 and all(
-            count in _FIXED64 for count in point.bucket_counts
+        return all(
+            _is_in(_FIXED64, count) for count in (point.count, *point.bucket_counts)
         )
-    return not isinstance(point.value, int) or point.value in _INT64
+    return not isinstance(point.value, int) or _is_in(_INT64, point.value)
 
 
 def _span_fits(span: ReadableSpan) -> bool:
-    return all(time in _FIXED64 for time in (span.start_time or 0, span.end_time or 0))
+    times = (span.start_time or 0, span.end_time or 0)
+    return all(_is_in(_FIXED64, time) for time in times)
+
+
+def _is_in(numbers: range, number: int) -> bool:
+    """Not by `in`, which counts up to a number that is an enumeration's."""
+    return numbers.start <= number < numbers.stop

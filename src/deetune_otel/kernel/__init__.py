@@ -9,10 +9,13 @@ from deetune_otel.kernel.errors import (
     KernelUnavailable,
     RecordError,
 )
-from deetune_otel.kernel.features import Facts, Features, Missing, Rung, judge, probe
+from deetune_otel.kernel.features import Facts, Features, Missing, judge, probe
+from deetune_otel.kernel.rungs import PARTS, Rung
 from deetune_otel.kernel.session import Kernel, KernelSettings, ProgramCost
+from deetune_otel.kernel.trying import NothingTaken, Outcome, Refusal, Tried
 
 __all__ = [
+    "PARTS",
     "Facts",
     "Features",
     "Kernel",
@@ -21,9 +24,13 @@ __all__ = [
     "KernelSettings",
     "KernelUnavailable",
     "Missing",
+    "NothingTaken",
+    "Outcome",
     "ProgramCost",
     "RecordError",
+    "Refusal",
     "Rung",
+    "Tried",
     "judge",
     "probe",
 ]

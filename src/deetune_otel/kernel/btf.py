@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads BTF, the type information inside a BPF object and of the running kernel.
+"""Reads BTF, the type information inside a BPF object.
 
-Two ways, because the two differ by a factor of a thousand in size. An object's BTF (some
-hundred types) is walked once and indexed by name. Of the kernel's (5 MB, 100 000 types) we only
-ask whether a typedef exists: its name is searched in the string section, then the eight bytes
-that such a typedef begins with in the type section. Both are memory searches in C.
+An object's BTF (some hundred types) is walked once and indexed by name. Of the kernel's (5 MB,
+100 000 types) we only ask whether it is there: libbpf reads it when programs are loaded.
 
 Format: Documentation/bpf/btf.rst of the kernel. Little-endian only, like the machines we run on.
 Malformed bytes raise BtfError, a name that is not there LookupError.
@@ -12,16 +10,14 @@ Malformed bytes raise BtfError, a name that is not there LookupError.
 
 from __future__ import annotations
 
-import mmap
 import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Btf", "BtfError", "Field", "Variable", "elf_section", "find_typedefs"]
+__all__ = ["Btf", "BtfError", "Field", "Variable", "elf_section", "is_btf"]
 
 _MAGIC: Final = 0xEB9F
 _HEADER: Final = struct.Struct("<HBBIIIII")
@@ -253,38 +249,17 @@ class Btf:
         return self._data[start:end].decode(errors="replace")
 
 
-def find_typedefs(path: Path, names: Iterable[str]) -> frozenset[str]:
-    """Those of the names that are typedefs in a raw BTF file such as /sys/kernel/btf/vmlinux.
-
-    Raises OSError when the file cannot be read, BtfError when it is no BTF.
-    """
-    with path.open("rb") as file:
-        try:
-            data: mmap.mmap | bytes = mmap.mmap(
-                file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ
-            )
-        except (OSError, ValueError):  # the kernel's own file: only since 6.16
-            data = file.read()
-    types, strings = _sections(data)
-    return frozenset(name for name in names if _has_typedef(data, types, strings, name))
-
-
-def _has_typedef(
-    data: mmap.mmap | bytes, types: range, strings: range, name: str
-) -> bool:
-    at = data.find(b"\0" + name.encode() + b"\0", strings.start, strings.stop)
-    if at < 0:
+def is_btf(path: Path) -> bool:
+    """Whether a raw BTF file such as /sys/kernel/btf/vmlinux is there."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+    except OSError:
         return False
-    # Nothing else looks like this: where other kinds have a word after a name (or what could be
-    # taken for one) it is a type's number or an offset, and none reaches 2^27.
-    head = struct.pack("<II", at + 1 - strings.start, _Kind.TYPEDEF << 24)
-    at = data.find(head, types.start, types.stop)
-    while at >= 0 and (at - types.start) % 4:
-        at = data.find(head, at + 1, types.stop)
-    return at >= 0
+    return len(head) == _HEADER.size and _HEADER.unpack(head)[0] == _MAGIC
 
 
-def _sections(data: mmap.mmap | bytes) -> tuple[range, range]:
+def _sections(data: bytes) -> tuple[range, range]:
     """Where types and strings lie."""
     if len(data) < _HEADER.size:
         raise BtfError("too short for BTF")

@@ -3,6 +3,8 @@
 
 KernelError
 ├── KernelUnavailable   at start: the agent cannot observe here; says why and what to do
+│   ├── LibbpfMissing   (libbpf) there is nothing to load programs with
+│   └── NothingTaken    (trying) the kernel refuses what nothing can be seen without
 ├── KernelClosed        a call after close()
 └── RecordError         bytes that are no record of ours
 """

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel and this process offer the agent, and what each missing thing costs.
+"""What is known of this kernel and this process without trying, and what each missing thing costs.
 
-The kernel is asked, never its version: distributions put new features into old numbers. `probe`
-gathers facts (it reads files and asks libbpf), `judge` draws the conclusions and is pure.
+It explains a refusal, and what is worth a word though nothing is refused; what the programs may
+do is found by trying them (`trying`). `probe` gathers facts (it reads files and asks libbpf),
+`judge` draws the conclusions and is pure.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from deetune_otel.kernel.btf import BtfError, find_typedefs
+from deetune_otel.kernel.btf import is_btf
 from deetune_otel.kernel.libbpf import Libbpf, LibbpfMissing
 
 if TYPE_CHECKING:
@@ -21,12 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
-    "TRACEPOINTS",
     "Facts",
     "Features",
     "Missing",
     "Paths",
-    "Rung",
     "judge",
     "probe",
 ]
@@ -39,28 +36,6 @@ CAPABILITIES: Final = {
     "CAP_SYS_RESOURCE": 24,
     "CAP_PERFMON": 38,
     "CAP_BPF": 39,
-}
-_DOORS: Final = ("sock_send_length", "sock_recv_length")
-_LIFE: Final = ("inet_sock_set_state", "tcp_destroy_sock")
-TRACEPOINTS: Final = (*_DOORS, *_LIFE)
-
-
-class Rung(IntEnum):
-    """How bytes are seen; this release has the first two rungs."""
-
-    SOCKET_TRACEPOINTS = 1
-    FEXIT = 2
-    BCC = 3
-
-    @property
-    def description(self) -> str:
-        return _RUNGS[self]
-
-
-_RUNGS: Final = {
-    Rung.SOCKET_TRACEPOINTS: "socket tracepoints (sock_send_length, sock_recv_length)",
-    Rung.FEXIT: "fexit programs on the socket operations (inet_sendmsg, inet_recvmsg, ...)",
-    Rung.BCC: "programs compiled at start by BCC (not in this release)",
 }
 
 
@@ -79,7 +54,6 @@ class Facts:
     """What was found, not yet judged."""
 
     btf: bool
-    tracepoints: frozenset[str]  # those of TRACEPOINTS that exist
     capabilities: frozenset[str]  # those of CAPABILITIES that are effective
     libbpf_version: str | None  # "v1.1"; None: not installed
     unprivileged_bpf_disabled: int | None  # the sysctl; None: not readable
@@ -88,16 +62,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Facts, the rung that they allow, and what is missing (fatal things first)."""
+    """Facts, and what is missing (first what explains why nothing can be observed)."""
 
     facts: Facts
-    rung: Rung
     missing: tuple[Missing, ...]
-
-    @property
-    def usable(self) -> bool:
-        """Whether this release can observe here, as far as can be told without trying."""
-        return not any(missing.fatal for missing in self.missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,15 +79,8 @@ class Paths:
 
 
 def probe(paths: Paths | None = None) -> Features:
-    """Asks this kernel, about 10 ms; never raises, what cannot be read is missing."""
+    """Looks around, some milliseconds; never raises, what cannot be read is missing."""
     paths = paths or Paths()
-    try:
-        typedefs = find_typedefs(
-            paths.btf, [f"btf_trace_{name}" for name in TRACEPOINTS]
-        )
-        btf = True
-    except (OSError, BtfError, struct.error):
-        typedefs, btf = frozenset(), False
     try:
         version: str | None = Libbpf().version
     except LibbpfMissing:
@@ -127,8 +88,7 @@ def probe(paths: Paths | None = None) -> Features:
     disabled = _read(paths.unprivileged_bpf_disabled).strip()
     return judge(
         Facts(
-            btf=btf,
-            tracepoints=frozenset(name.removeprefix("btf_trace_") for name in typedefs),
+            btf=is_btf(paths.btf),
             capabilities=_capabilities(_read(paths.status)),
             libbpf_version=version,
             unprivileged_bpf_disabled=int(disabled) if disabled.isdigit() else None,
@@ -138,13 +98,7 @@ def probe(paths: Paths | None = None) -> Features:
 
 
 def judge(facts: Facts) -> Features:
-    """Which rung the facts allow, and what is missing for it."""
-    if not facts.btf:
-        rung = Rung.BCC
-    elif facts.tracepoints.issuperset(_DOORS):
-        rung = Rung.SOCKET_TRACEPOINTS
-    else:
-        rung = Rung.FEXIT
+    """What is missing."""
     missing = (
         *_missing_kernel(facts),
         *_missing_rights(facts),
@@ -152,7 +106,6 @@ def judge(facts: Facts) -> Features:
     )
     return Features(
         facts=facts,
-        rung=rung,
         missing=tuple(sorted(missing, key=lambda one: not one.fatal)),
     )
 
@@ -167,15 +120,6 @@ def _missing_kernel(facts: Facts) -> Iterator[Missing]:
             fatal=True,
         )
         return
-    absent = [name for name in _LIFE if name not in facts.tracepoints]
-    if absent:
-        yield Missing(
-            what=f"This kernel has no tracepoint {' and '.join(absent)}.",
-            costs="Nothing can be observed: that is where bytes and connections are seen.",
-            remedy="Use Linux 6.3 or later. Older kernels need another way in, "
-            "which is not in this release.",
-            fatal=True,
-        )
     if facts.lockdown == "confidentiality":
         yield Missing(
             what="The kernel is locked down (lockdown=confidentiality).",

@@ -26,9 +26,9 @@ GLANCE_S: Final = 0.5
 
 
 class Looking:
-    """Thread-safe; times are the caller's clock."""
+    """Thread-safe; times are the caller's clock. Without a program (None) it does nothing."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program | None) -> None:
         self._program = program
         self._lock = Lock()
         self._link: Link | None = None
@@ -39,7 +39,7 @@ class Looking:
         """From now on for so long at least."""
         with self._lock:
             self._until_s = max(self._until_s, now_s + for_s)
-            if self._link is not None or self._is_over:
+            if self._program is None or self._link is not None or self._is_over:
                 return
             try:
                 self._link = self._program.attach()

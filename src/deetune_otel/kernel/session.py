@@ -12,7 +12,6 @@ called from any thread. close() waits for calls under way, a poll() included.
 
 from __future__ import annotations
 
-import errno
 import logging
 import mmap
 import struct
@@ -25,8 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from deetune_otel.kernel.btf import Btf, BtfError
 from deetune_otel.kernel.errors import KernelClosed, KernelUnavailable, RecordError
-from deetune_otel.kernel.features import Rung, probe
+from deetune_otel.kernel.features import probe
 from deetune_otel.kernel.libbpf import (
+    BpfIterator,
     BpfMap,
     BpfObject,
     Libbpf,
@@ -38,6 +38,8 @@ from deetune_otel.kernel.libbpf import ProgramStatistics as ProgramCost
 from deetune_otel.kernel.looking import Looking
 from deetune_otel.kernel.recording import KernelRecording
 from deetune_otel.kernel.records import Record, Records, Unproven
+from deetune_otel.kernel.rungs import PARTS
+from deetune_otel.kernel.trying import Doing, NothingTaken, Tried, refusable, take
 from deetune_otel.model import (
     Cause,
     Edge,
@@ -68,14 +70,7 @@ _HINT_REBUILD: Final = (
     "Install one release of deetune-otel whole, or build the object again with "
     "script/build-bpf."
 )
-_HINT_RIGHTS: Final = (
-    "Start the agent as root, or with CAP_BPF and CAP_PERFMON; in a container, its seccomp "
-    "profile must allow bpf()."
-)
-_HINT_REPORT: Final = (
-    "`deetune check` says what this kernel offers. If nothing is missing there, please report "
-    "this message with the kernel's version (uname -r)."
-)
+_HINT_REPORT: Final = "Please report this message with the kernel's version (uname -r)."
 # A visit of the listening sockets, of the older connections; what is read out later.
 _LISTENERS: Final = "dt_iter_listeners"
 _SOCKETS: Final = "dt_iter_sockets"
@@ -85,7 +80,6 @@ _SWEEP: Final = "dt_sweep"
 _ASKED: Final = (_READ_OPEN, _READ_TRAFFIC, _SWEEP)
 # Attached now and again, the others as long as the kernel side is open.
 _SWITCH: Final = "dt_task_switch"
-_RUNG_1: Final = ("dt_sock_recv", "dt_sock_send")
 _ITERATORS: Final = (_LISTENERS, _SOCKETS)
 # Map: type, struct of the key, struct of the value ("": neither).
 _MAPS: Final = {
@@ -175,13 +169,22 @@ class KernelSettings:
 class Kernel:
     """The programs, loaded and attached."""
 
+    tried: Tried  # what the kernel took, and what it refused
+
     def __init__(
-        self, library: Libbpf, bpf: BpfObject, records: Records, stack: ExitStack
+        self,
+        library: Libbpf,
+        bpf: BpfObject,
+        records: Records,
+        programs: Collection[str],
+        stack: ExitStack,
     ) -> None:
         """For open() alone; `stack` takes everything down, last things first."""
         self._library = library
         self._records = records
-        self._programs = bpf.programs
+        self._programs = {  # in the object's order, in which they are attached
+            name: one for name, one in bpf.programs.items() if name in programs
+        }
         self._maps = bpf.maps
         self._stack = stack
         self._poll_lock = Lock()
@@ -191,7 +194,7 @@ class Kernel:
         self._recording: KernelRecording | None = None
         self._unix_paths: dict[int, str] = {}
         self._doors = stack.enter_context(ExitStack())
-        self._looking = Looking(bpf.programs[_SWITCH])
+        self._looking = Looking(self._programs.get(_SWITCH))
         self._doors.callback(self._looking.close)
         self._attachments: dict[str, Attachment] = {}
         self._limit_layout = records.layout("dt_owner_limit")
@@ -209,36 +212,39 @@ class Kernel:
         Nearly all of its time is the kernel's verification of the programs: some seconds.
         Raises KernelUnavailable, which says what to do; then nothing stays behind.
         """
-        features = probe()
-        for missing in features.missing:
-            if missing.fatal:
-                raise KernelUnavailable(
-                    f"{missing.what} {missing.costs}", missing.remedy
-                )
         data, records = _read_object(settings.object_path)
         library = Libbpf()
-        with library.log_tail() as said, ExitStack() as stack:
+
+        def open_object() -> BpfObject:
+            bpf = library.open(data, "deetune")
             try:
-                bpf = library.open(data, "deetune")
-                stack.callback(bpf.close)
                 _check_parts(bpf, records)
                 _configure(bpf, settings)
-                _choose_rung(bpf, features.rung)
-                bpf.load()
-                kernel = cls(library, bpf, records, stack)
-                kernel._start(settings.max_owners)
-            except LookupError as error:
-                raise _mismatch(str(error.args[0])) from error
-            except OSError as error:
-                refused = error.errno == errno.EPERM  # EACCES is the verifier's
-                raise KernelUnavailable(
-                    "\n".join(
-                        (f"The kernel does not take the programs: {error}", *said)
-                    ),
-                    _HINT_RIGHTS if refused else _HINT_REPORT,
-                ) from error
+            except BaseException:
+                bpf.close()
+                raise
+            return bpf
+
+        def start(
+            bpf: BpfObject, programs: Collection[str], stack: ExitStack
+        ) -> Kernel:
+            kernel = cls(library, bpf, records, programs, stack)
+            kernel._start(settings.max_owners)
             kernel._stack = stack.pop_all()
             return kernel
+
+        try:
+            kernel, tried = take(library, open_object, start)
+        except LookupError as error:
+            raise _mismatch(str(error.args[0])) from error
+        except NothingTaken as error:
+            raise _explained(error) from error
+        except OSError as error:
+            raise KernelUnavailable(
+                f"The kernel does not take the programs: {error}", _HINT_REPORT
+            ) from error
+        kernel.tried = tried
+        return kernel
 
     def poll(self, timeout_ms: int) -> list[Record]:
         """Up to 512 records of the ring; waits so long for the first, if there is none.
@@ -274,7 +280,7 @@ class Kernel:
         while its exchange is being added.
         """
         with self._open_maps() as maps:
-            self._programs[_SWEEP].run()
+            self._ask(_SWEEP)
             series: dict[SeriesKey, SeriesValue] = {}
             for keys, values in maps["series"].batches():
                 series.update(self._records.series(keys, values))
@@ -320,7 +326,7 @@ class Kernel:
         counted in the ledger as `unseen_ends`.
         """
         with self._open_maps() as maps:
-            self._programs[_READ_TRAFFIC].run()
+            self._ask(_READ_TRAFFIC)
             return {
                 edge_id: traffic
                 for keys, values in maps["traffic"].batches()
@@ -351,7 +357,8 @@ class Kernel:
         Looks at every descriptor of every process: some 0.1 µs each.
         """
         with self._open_maps():
-            self._sockets.run()
+            if self._sockets is not None:
+                self._sockets.run()
 
     def read_ledger(self) -> Ledger:
         """What the doors saw and where it went.
@@ -366,13 +373,11 @@ class Kernel:
                 index: self._records.ledger_line(maps["ledger"].lookup(key) or b"")
                 for index, key in ((i, _U32.pack(i)) for i in lines.values() if i < end)
             }
-            is_open = self._records.ledger_line(
-                self._programs[_READ_OPEN].run(maps["ledger"].value_size)
-            )
+            size = maps["ledger"].value_size
+            is_open = self._records.ledger_line(self._ask(_READ_OPEN, size))
             not_run = sum(
                 program.statistics().recursion_misses
                 for program in self._programs.values()
-                if program.autoload
             )
         seen, counted = lines["DT_SEEN"], lines["DT_COUNTED"]
         lost, noted = {}, {}
@@ -463,9 +468,7 @@ class Kernel:
         """By program; runs and time are counted while measuring_cost(), or the sysctl is on."""
         with self._open_maps():
             return {
-                name: program.statistics()
-                for name, program in self._programs.items()
-                if program.autoload
+                name: program.statistics() for name, program in self._programs.items()
             }
 
     @contextmanager
@@ -494,22 +497,47 @@ class Kernel:
     def _start(self, max_owners: int) -> None:
         for owner_id in range(1, max_owners + 1):
             self._maps["owner_ids"].push(_U32.pack(owner_id))
-        self._sockets = self._programs[_SOCKETS].iterator()
-        self._stack.callback(self._sockets.close)
+        answer_bytes = {_READ_OPEN: self._maps["ledger"].value_size}
+        for name in _ASKED:  # nothing is there yet: whether they may be asked at all
+            with refusable(name, Doing.RUN):
+                self._ask(name, answer_bytes.get(name, 0))
+        self._sockets = self._iterator(_SOCKETS)
         self._visit_listeners()
         for name, program in self._programs.items():
-            if name not in (*_ITERATORS, *_ASKED, _SWITCH) and program.autoload:
-                self._attachments[name] = program.attach()
+            if name not in (*_ITERATORS, *_ASKED, _SWITCH):
+                with refusable(name, Doing.ATTACH):
+                    self._attachments[name] = program.attach()
                 self._doors.callback(self._attachments[name].close)
-        self._looking.look(time.monotonic())
-        self._sockets.run()
+        switch = self._programs.get(_SWITCH)
+        if switch is not None:
+            with refusable(_SWITCH, Doing.ATTACH):
+                switch.attach().close()
+            self._looking.look(time.monotonic())
+        if self._sockets is not None:
+            with refusable(_SOCKETS, Doing.RUN):
+                self._sockets.run()
 
     def _visit_listeners(self) -> None:
-        iterator = self._programs[_LISTENERS].iterator()
-        try:
-            iterator.run()
-        finally:
+        iterator = self._iterator(_LISTENERS)
+        if iterator is not None:
+            with refusable(_LISTENERS, Doing.RUN):
+                iterator.run()
             iterator.close()
+
+    def _iterator(self, name: str) -> BpfIterator | None:
+        """None where the kernel refuses the program."""
+        program = self._programs.get(name)
+        if program is None:
+            return None
+        with refusable(name, Doing.ATTACH):
+            iterator = program.iterator()
+        self._stack.callback(iterator.close)
+        return iterator
+
+    def _ask(self, name: str, answer_bytes: int = 0) -> bytes:
+        """Runs a program that answers; all zero where the kernel refuses it."""
+        program = self._programs.get(name)
+        return bytes(answer_bytes) if program is None else program.run(answer_bytes)
 
     @contextmanager
     def _open_maps(self) -> Iterator[dict[str, BpfMap]]:
@@ -637,7 +665,7 @@ def _read_object(path: Path) -> tuple[bytes, Records]:
 
 def _check_parts(bpf: BpfObject, records: Records) -> None:
     """Every map and program that this package names is there, and as it expects."""
-    named = (*_ITERATORS, *_ASKED, *_RUNG_1, _SWITCH)
+    named = (name for part in PARTS for name in part.programs)
     wrong = [f"no program {name}" for name in named if name not in bpf.programs]
     for name, (map_type, key, value) in _MAPS.items():
         found = bpf.maps.get(name)
@@ -653,15 +681,6 @@ def _check_parts(bpf: BpfObject, records: Records) -> None:
         raise _mismatch("; ".join(wrong))
 
 
-def _choose_rung(bpf: BpfObject, rung: Rung) -> None:
-    """Only its doors are loaded: the object has those of every rung."""
-    for program in bpf.programs.values():
-        if program.section.startswith("fexit/"):
-            program.autoload = rung is Rung.FEXIT
-    for name in _RUNG_1:
-        bpf.programs[name].autoload = rung is Rung.SOCKET_TRACEPOINTS
-
-
 def _configure(bpf: BpfObject, settings: KernelSettings) -> None:
     bpf.set_knobs(settings.knobs)
     for name, size in settings.map_sizes.items():
@@ -670,6 +689,16 @@ def _configure(bpf: BpfObject, settings: KernelSettings) -> None:
         bpf.maps[name].max_entries = size
     for name in ("owner_limits", "operation_cache"):
         bpf.maps[name].add_flags(_BPF_F_MMAPABLE)
+
+
+def _explained(error: NothingTaken) -> NothingTaken:
+    """What is known to be missing says more than what the kernel refused for it."""
+    for missing in probe().missing:
+        if missing.fatal:
+            return NothingTaken(
+                f"{missing.what} {missing.costs}", missing.remedy, error.outcomes
+            )
+    return error
 
 
 def _mismatch(what: str) -> KernelUnavailable:

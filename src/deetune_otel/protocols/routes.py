@@ -10,11 +10,11 @@ that wants to tell `/2024/` from `/2025/` cannot be served and is refused.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 
+from deetune_otel.config.routes import ANY_SEGMENT, TAIL, RoutePattern
 from deetune_otel.model import Operation
 
 if TYPE_CHECKING:
@@ -30,30 +30,8 @@ MAX_ROUTES: Final = 200
 OVERFLOW_ATTRIBUTE: Final = "otel.metric.overflow"
 OVERFLOW: Final = Operation(name="other", attributes={OVERFLOW_ATTRIBUTE: True})
 
-_FOLDED: Final = "{id}"
-_TAIL: Final = "*"
-_VERSION: Final = re.compile(r"v[0-9]{1,2}")
-_DIGIT: Final = re.compile(r"[0-9]")
 # pchar of RFC 3986; what is longer is a token, what is outside is not a name.
 _READABLE: Final = re.compile(r"[A-Za-z._~!$&'()*+,;=:@%-]{0,48}|v[0-9]{1,2}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    text: str
-    segments: tuple[str | None, ...]  # None stands for any one segment
-    tail: bool
-
-    def matches(self, segments: tuple[str, ...], *, complete: bool) -> bool:
-        if self.tail:
-            if len(segments) <= len(self.segments):
-                return False
-        elif not complete or len(segments) != len(self.segments):
-            return False
-        return all(
-            want is None or want == got
-            for want, got in zip(self.segments, segments, strict=False)
-        )
 
 
 class Routes:
@@ -65,7 +43,7 @@ class Routes:
         """`/users/{id}/orders` or `/static/*`, tried in order; ValueError says what to write."""
         if max_routes < 1:
             raise ValueError(f"max_routes must be at least 1, not {max_routes}")
-        self._patterns = tuple(map(_parse, patterns))
+        self._patterns = tuple(map(RoutePattern.parse, patterns))
         self._configured = {pattern.text for pattern in self._patterns}
         self._max_routes = max_routes
         self._names: dict[Protocol, set[str]] = {}
@@ -87,7 +65,7 @@ class Routes:
                 return pattern.text
         known = segments if complete else segments[:-1]
         named = [_segment_name(segment) for segment in known]
-        return "/" + "/".join(named if complete else [*named, _TAIL])
+        return "/" + "/".join(named if complete else [*named, TAIL])
 
     def capped(self, protocol: Protocol, operation: Operation) -> Operation:
         """The operation, or OVERFLOW when its name would be one too many."""
@@ -102,37 +80,4 @@ class Routes:
 
 
 def _segment_name(segment: str) -> str:
-    return segment if _READABLE.fullmatch(segment) else _FOLDED
-
-
-def _parse(text: str) -> _Pattern:
-    if not text.startswith("/"):
-        raise ValueError(f"route {text!r} must start with '/'")
-    if "?" in text:
-        raise ValueError(f"route {text!r}: leave out the query, it is never looked at")
-    parts = text.split("/")[1:]
-    tail = parts[-1] == _TAIL
-    if tail:
-        parts.pop()
-    return _Pattern(text, tuple(_parse_segment(text, part) for part in parts), tail)
-
-
-def _parse_segment(text: str, part: str) -> str | None:
-    if part.startswith("{") and part.endswith("}") and len(part) > len("{}"):
-        return None
-    if "{" in part or "}" in part:
-        raise ValueError(
-            f"route {text!r}: a parameter is a whole segment; write '{_FOLDED}' for {part!r}"
-        )
-    if part == _TAIL:
-        raise ValueError(
-            f"route {text!r}: '*' stands for the rest of the path and comes last; "
-            f"write '{_FOLDED}' for one segment"
-        )
-    if _DIGIT.search(part) and not _VERSION.fullmatch(part):
-        wanted = text.replace(f"/{part}", f"/{_FOLDED}")
-        raise ValueError(
-            f"route {text!r}: segments that contain a digit are counted together in the "
-            f"kernel, so {part!r} cannot be told from others; write {wanted!r}"
-        )
-    return part
+    return segment if _READABLE.fullmatch(segment) else ANY_SEGMENT

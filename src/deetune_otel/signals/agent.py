@@ -35,6 +35,7 @@ class AgentReading:
     start_unix_ns: int
     time_unix_ns: int
     ledger: Ledger
+    rung: int  # how bytes are seen: 1 is the best way
     dropped: Mapping[str, int] = field(default_factory=dict)  # items, by signal
     spans: int = 0
     ambiguous_causes: int = 0
@@ -170,6 +171,12 @@ _COUNTERS: Final = (
 _GAUGES: Final = (
     *_ledger_gauges(0, "exchanges", "{exchange}"),
     *_ledger_gauges(1, "bytes", "By"),
+    _Gauge(
+        "rung",
+        "{rung}",
+        "How bytes are seen: 1 by socket tracepoints, 2 by fexit programs; the kernel decides.",
+        lambda reading: reading.rung,
+    ),
     _Gauge(
         "memory.usage",
         "By",

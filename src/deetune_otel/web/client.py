@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from deetune_otel.config.hosts import wrong_with_url
 from deetune_otel.topology.carry import MapFormatError, from_json
 from deetune_otel.topology.model import EdgeDetails, NodeDetails, ServiceMap
 from deetune_otel.topology.writing import plain
@@ -67,16 +68,11 @@ class AgentClient:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
-        try:
-            parts = urlsplit(self.url)
-            self._port = parts.port
-            self._host = parts.hostname or ""
-        except ValueError as error:
-            raise AgentError(f"{url}: {error}", hint=_URL_HINT) from None
-        if parts.scheme not in ("http", "https") or not self._host or parts.query:
-            raise AgentError(f"{url}: not a URL of an agent", hint=_URL_HINT)
-        if not all(" " < one < "\x7f" for one in url):
-            raise AgentError(f"{url!r}: not a URL of an agent", hint=_URL_HINT)
+        wrong = wrong_with_url(self.url)
+        if wrong:
+            raise AgentError(f"{url!r} is no URL of an agent: {wrong}", hint=_URL_HINT)
+        parts = urlsplit(self.url)
+        self._host, self._port = parts.hostname or "", parts.port
         self._path = parts.path
         self._is_tls = parts.scheme == "https"
 

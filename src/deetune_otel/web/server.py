@@ -8,6 +8,7 @@ answer to a page of another origin that had its name point here (DNS rebinding),
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import socket
@@ -17,7 +18,7 @@ import time
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from deetune_otel.config.schema import WebSettings
 
-__all__ = ["WebServer", "WebServerError"]
+__all__ = ["WebServer", "WebServerError", "try_to_listen"]
 
 # A scraper, a probe, a person with a browser, and as many again.
 MAX_CONNECTIONS: Final = 16
@@ -68,9 +69,15 @@ deetune-otel
 
 _log = logging.getLogger(__name__)
 
+_Listening = TypeVar("_Listening")
+
 
 class WebServerError(Exception):
-    """It cannot listen; the message names the setting."""
+    """It cannot listen; the message names the setting. `is_taken`: somebody else does there."""
+
+    def __init__(self, message: str, *, is_taken: bool = False) -> None:
+        super().__init__(message)
+        self.is_taken = is_taken
 
 
 class WebServer:
@@ -86,7 +93,12 @@ class WebServer:
         of_map: MapSources,
     ) -> None:
         self._pages = _Pages(registry(metrics), status, health, of_map)
-        self._server = _listen(settings, self._pages)
+        self._server = _listen(
+            settings,
+            lambda family, address: _Server(
+                family, address, settings.host, self._pages
+            ),
+        )
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             args=(TURN_S,),
@@ -191,7 +203,21 @@ class _Pages:
             return reply
 
 
-def _listen(settings: WebSettings, pages: _Pages) -> _Server:
+def try_to_listen(settings: WebSettings) -> None:
+    """Takes the port, and gives it back at once. Raises WebServerError."""
+
+    def bind(family: socket.AddressFamily, address: Any) -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as one:
+            # as the server does: what waits for its end there is not in the way
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+
+    _listen(settings, bind)
+
+
+def _listen(
+    settings: WebSettings, make: Callable[[socket.AddressFamily, Any], _Listening]
+) -> _Listening:
     try:
         found = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM
@@ -201,21 +227,17 @@ def _listen(settings: WebSettings, pages: _Pages) -> _Server:
             f"web.host: {settings.host!r} is no address of this machine: {error.strerror}"
         ) from None
     problem: OSError | None = None
-    for (
-        family,
-        _,
-        _,
-        _,
-        address,
-    ) in found:  # a name may be ::1 where IPv6 is switched off
+    for family, _, _, _, address in found:
+        # a name may be ::1 where IPv6 is switched off
         try:
-            return _Server(family, address, settings.host, pages)
+            return make(family, address)
         except OSError as error:
             problem = problem or error
     reason = problem.strerror if problem else "no address"
     raise WebServerError(
         f"cannot listen on {settings.host} port {settings.port}: {reason}. Set web.port"
-        " (0 takes any free one) or web.host, or web.enabled to false to do without"
+        " (0 takes any free one) or web.host, or web.enabled to false to do without",
+        is_taken=problem is not None and problem.errno == errno.EADDRINUSE,
     )
 
 
