@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,40 +117,48 @@ def test_a_call_tree_is_one_trace(tmp_path: Path) -> None:
         PythonService.start(tmp_path, "threaded.py", stock.port, redis.port) as orders,
         Nginx.start(tmp_path, workers=1, upstreams={"/orders/": orders.port}) as nginx,
     ):
-        # Causes are followed from a process's second request on, when it is known what runs.
-        with visitor(tmp_path / "1", nginx, "/orders/0", count=1) as first:
-            assert first.result() == {200: 1}
-            wait_until(lambda: _reads(collector), "all programs were met")
+        ports = {one.port for one in (nginx, orders, stock, redis)}
+
+        def spans() -> list[SeenSpan]:
+            """Of the five calls of each visit, both ends."""
+            return [
+                one
+                for one in collector.spans
+                if one.attributes.get("server.port") in ports
+            ]
+
+        # Causes are told once it is known how a process waits: after a request or two.
+        with visitor(tmp_path / "1", nginx, "/orders/0", count=3) as first:
+            assert first.result() == {200: 3}
+            wait_until(lambda: len(spans()) == 3 * 10, "all programs were met")
         del collector.spans[:]
         with visitor(tmp_path / "2", nginx, "/orders/{n}", count=5) as some:
             assert some.result() == {200: 5}
-            leaves = wait_until(lambda: _leaves(collector, 5), "all spans arrived")
-        by_id = {span.span_id: span for span in collector.spans}
-        for leaf in leaves:
-            path = _upwards(leaf, by_id)
-            assert [one.service for one in path] == [
-                *("redis-server", "aio", "aio", "threaded", "threaded"),
-                *("nginx", "nginx", "visitor"),
-            ]
-            server = path[4]
+            wait_until(lambda: len(spans()) == 5 * 10, "all spans arrived")
+        by_id = {span.span_id: span for span in spans()}
+        paths = [_upwards(leaf, by_id) for leaf in _leaves(spans())]
+        # nginx and asyncio do several things at once: nobody knows why they call.
+        assert Counter(tuple(one.service for one in path) for path in paths) == {
+            ("nginx", "visitor"): 5,
+            ("redis-server", "threaded", "threaded", "nginx"): 5,
+            ("aio", "threaded", "threaded", "nginx"): 5,
+            ("redis-server", "aio"): 5,
+        }
+        for path in paths:
+            assert len({one.trace_id for one in path}) == 1
+        for _, call, server, _ in (path for path in paths if len(path) == 4):
             assert (server.kind, server.name) == (SERVER, "GET /orders/{id}")
             assert server.attributes["http.response.status_code"] == 200
-            assert path[3].kind == CLIENT
-            assert path[3].attributes["peer.service"] == "aio"
+            assert call.kind == CLIENT
+            assert call.attributes["peer.service"] in ("aio", "redis-server")
         assert os.getpid() not in {one.local_pid for one in agent._names.owners()}
         at_rest(agent)
 
 
-def _reads(collector: OtlpStub) -> list[SeenSpan]:
-    what = ("redis-server", "GET", SERVER)
-    return [s for s in collector.spans if (s.service, s.name, s.kind) == what]
-
-
-def _leaves(collector: OtlpStub, count: int) -> list[SeenSpan]:
-    """The deepest spans of the visitor's traces, once there are so many whole ones."""
-    traces = {span.trace_id for span in collector.spans if span.service == "visitor"}
-    leaves = [span for span in _reads(collector) if span.trace_id in traces]
-    return leaves if len(leaves) == count else []
+def _leaves(spans: list[SeenSpan]) -> list[SeenSpan]:
+    """Those that are nobody's parent."""
+    parents = {span.parent_id for span in spans}
+    return [span for span in spans if span.span_id not in parents]
 
 
 def _upwards(span: SeenSpan, by_id: dict[str, SeenSpan]) -> list[SeenSpan]:

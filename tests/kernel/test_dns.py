@@ -17,7 +17,14 @@ from tests.netlink.lan import Lan
 from tests.process import Child, free_port
 from tests.programs import program
 
-from deetune_otel.model import DnsAnswer, End, Protocol, Role, Transport
+from deetune_otel.model import (
+    DnsAnswer,
+    End,
+    KeptBecause,
+    Protocol,
+    Role,
+    Transport,
+)
 from deetune_otel.protocols.dns import answers
 
 if TYPE_CHECKING:
@@ -84,6 +91,12 @@ def test_each_lookup_is_counted_by_its_outcome(
             pid,
             {Call(role, Protocol.DNS, code): calls for code, calls in expected.items()},
         )
+    kept = {one.key.outcome: one.kept for one in watch.exchanges(client.pid)}
+    assert kept == {
+        NO_ERROR: KeptBecause.HASH,
+        NO_SUCH_NAME: KeptBecause.HASH,  # that is an answer
+        REFUSED: KeptBecause.ERROR,
+    }
     (edge,) = watch.edges(client.pid)
     assert (edge.transport, edge.peer_address, edge.server_port) == (
         Transport.UDP,

@@ -12,7 +12,7 @@ from tests.kernel.messages import OK, get, head, redis, response
 from tests.kernel.observe import Call, Calls, Watch, http, unknown
 from tests.process import free_port, wait_until
 
-from deetune_otel.model import End, Protocol, Role
+from deetune_otel.model import End, Protocol, Role, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -319,8 +319,13 @@ def test_connections_older_than_the_agent(watching: Watching, tmp_path: Path) ->
                 edges = watch.edges(actor.pid)
                 assert {edge.role for edge in edges} == {role}
             spans = [watch.exchanges(actor.pid) for actor in (client, server)]
-            wires = [{span.wire for span in several} for several in spans]
+            wires = [
+                {span.wire for span in several if span.transport is Transport.TCP}
+                for several in spans
+            ]
             assert wires[0] == wires[1]
+            for span in (*spans[0], *spans[1]):
+                assert span.is_alone == (span.transport is Transport.UNIX)
             assert watch.lost("midstream").bytes >= 2 * left_out
             client.kill()
             server.kill()

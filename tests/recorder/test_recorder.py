@@ -352,7 +352,13 @@ def test_a_downstream_call_names_its_cause(agent: Agent, tmp_path: Path) -> None
                 assert process.stdout is not None
                 port = int(process.stdout.readline())
                 owners = OwnerChoice(pids=frozenset({process.pid}))
-                ask(port, ["/first"])  # the agent meets it
+
+                def is_understood() -> bool:
+                    ask(port, ["/first"])
+                    known = [owner.local_pid for owner, _ in agent.understood()]
+                    return process.pid in known
+
+                wait_until(is_understood, "how it waits is understood")
                 with recording(agent, owners) as running:
                     ask(port, ["/outer"] * 3)
                     wait_until(

@@ -76,6 +76,12 @@ class Sockets:
             one.settimeout(TIMEOUT_S)
             return one.connect_ex(address)
 
+    def connect_again(self, address: Any, times: int) -> list[int]:
+        """One socket tries it so many times."""
+        with socket.socket(_family(address)) as one:
+            one.settimeout(TIMEOUT_S)
+            return [one.connect_ex(address) for _ in range(times)]
+
     def pair(self) -> tuple[int, int]:
         left, right = socket.socketpair()
         return self._add(left), self._add(right)
