@@ -125,8 +125,8 @@ def test_more_connections_than_are_told_apart(watching: Watching) -> None:
         ]
         for ends in pairs:
             ends.call(get(), OK)
-        over = watch.noted("overflow_connections").exchanges
-        assert over == 2 * CONNECTIONS - 4
+        # other programs' connections may have taken the room of these
+        assert watch.noted("overflow_connections").exchanges >= 2 * CONNECTIONS - 4
         watch.expect(client.pid, {http(Role.CLIENT): many(CONNECTIONS)})
         for ends in pairs:
             ends.close()
