@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from typing import Any, cast
 
-import pytest
 from tests.factories import edge, key
 from tests.readings import Maps, value
 
@@ -17,7 +16,6 @@ from deetune_otel.model import Ledger, LedgerLine, Link, Operation, Pair, Servic
 from deetune_otel.naming import Names
 from deetune_otel.protocols.routes import Routes
 from deetune_otel.topology.graph import Graph
-from deetune_otel.web.client import AgentError
 
 NOTHING = LedgerLine(0, 0)
 PAIR = Pair(1, 2)
@@ -70,11 +68,6 @@ def test_the_map_says_whose_it_is_what_was_lost_and_which_connections() -> None:
         pairs.append(one.pairs)
     assert pairs == [(disguised(PAIR),), ()]
     made.close()
-
-
-def test_a_peer_that_cannot_be_asked_is_said_at_once() -> None:
-    with pytest.raises(AgentError):
-        atlas(peers=("http://",))
 
 
 def test_the_zone_is_the_configurations_else_the_environments() -> None:

@@ -14,11 +14,6 @@ static __always_inline void dt_identify(struct dt_conn *c)
 	c->rx_first_seq = (c->cookie >> 32) ^ dt_cookie_salt;
 }
 
-enum dt_socket_bound {
-	/* Looks at numbers that may move meanwhile. */
-	DT_LOOKS = 4,
-};
-
 static __always_inline void dt_init_conn(struct dt_conn *c, struct sock *sk, __u8 role, __u8 flags)
 {
 	c->role = role;
@@ -52,6 +47,16 @@ static __always_inline __u32 dt_rx_first_seq(struct tcp_sock *tp)
 	return tp->rcv_nxt - (__u32)tp->bytes_received;
 }
 
+/* Takes the numbers; whether none of them moved meanwhile. No loop's body: older verifiers (6.1)
+ * take none whose end the compiler has put before its head. */
+static __always_inline int dt_look_at_seqs(struct dt_conn *c, struct tcp_sock *tp)
+{
+	c->tx_first_seq = dt_tx_first_seq(c, tp);
+	c->rx_first_seq = dt_rx_first_seq(tp);
+	dt_forget_values();
+	return c->tx_first_seq == dt_tx_first_seq(c, tp) && c->rx_first_seq == dt_rx_first_seq(tp);
+}
+
 /* Where the streams were when the agent came. The low halves are the numbers of what programs wrote
  * and read, which only they move. */
 static __always_inline void dt_come_late(struct dt_conn *c, struct tcp_sock *tp)
@@ -81,14 +86,8 @@ static __always_inline void dt_established(struct dt_conn *c, struct sock *sk)
 	if (!tp)
 		return;
 	/* of an older connection a packet may come between two of the numbers */
-	for (int i = 0; i < DT_LOOKS; i++) {
-		c->tx_first_seq = dt_tx_first_seq(c, tp);
-		c->rx_first_seq = dt_rx_first_seq(tp);
-		dt_forget_values();
-		if (c->tx_first_seq == dt_tx_first_seq(c, tp) &&
-		    c->rx_first_seq == dt_rx_first_seq(tp))
-			break;
-	}
+	if (!dt_look_at_seqs(c, tp) && !dt_look_at_seqs(c, tp))
+		dt_look_at_seqs(c, tp);
 	c->flags |= DT_CONN_FIRST_SEQS;
 	if (c->flags & DT_CONN_MIDSTREAM)
 		dt_come_late(c, tp);
