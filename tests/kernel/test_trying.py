@@ -27,7 +27,7 @@ from tests.process import Child, free_port
 from tests.programs import program
 
 from deetune_otel.kernel import Kernel, NothingTaken, Outcome
-from deetune_otel.kernel.libbpf import BpfObject
+from deetune_otel.kernel.libbpf import BpfObject, Libbpf
 from deetune_otel.kernel.rungs import PARTS, Rung
 from deetune_otel.model import Role
 
@@ -62,10 +62,10 @@ int {name}(void *context)
 INVALID: Final = "invalid mem access"  # the verifier's own words for it
 
 
-def broken(folder: Path, name: str, section: str) -> Path:
+def broken(folder: Path, name: str) -> Path:
     """An object in which no verifier takes this program."""
     source, target = folder / "broken.bpf.c", folder / "broken.bpf.o"
-    source.write_text(BROKEN.format(name=name, section=section))
+    source.write_text(BROKEN.format(name=name, section=section_of(name)))
     subprocess.run(
         [
             *("clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3"),
@@ -80,7 +80,11 @@ def broken(folder: Path, name: str, section: str) -> Path:
 
 
 def section_of(name: str) -> str:
-    return "iter/task_file" if name.startswith("dt_iter") else "syscall"
+    bpf = Libbpf().open(settings().object_path.read_bytes(), "deetune")
+    try:
+        return bpf.programs[name].section.lstrip("?")
+    finally:
+        bpf.close()
 
 
 @pytest.fixture
@@ -118,7 +122,7 @@ def ends() -> Iterator[Ends]:
 def test_an_optional_program_that_is_refused_costs_only_itself(
     name: str, tmp_path: Path, ends: Ends
 ) -> None:
-    kernel = Kernel.open(settings(object_path=broken(tmp_path, name, section_of(name))))
+    kernel = Kernel.open(settings(object_path=broken(tmp_path, name)))
     try:
         (one,) = kernel.tried.refused
         assert one.program == name
@@ -145,7 +149,7 @@ def test_an_optional_program_that_is_refused_costs_only_itself(
 
 def test_a_rung_whose_doors_are_refused_is_passed_over(tmp_path: Path) -> None:
     """The next one is taken, or refused with its own reason: some kernels know no fexit."""
-    path = broken(tmp_path, "dt_sock_recv", "tp_btf/sock_recv_length")
+    path = broken(tmp_path, "dt_sock_recv")
     outcomes, error = opened(path)
     reasons = {one.rung: (one.program, one.refusal) for one in outcomes}
     first, refusal = reasons.pop(Rung.SOCKET_TRACEPOINTS)
@@ -173,7 +177,7 @@ def opened(path: Path) -> tuple[tuple[Outcome, ...], NothingTaken | None]:
 
 
 def test_what_every_rung_needs_ends_the_start(tmp_path: Path) -> None:
-    path = broken(tmp_path, "dt_tcp_destroy", "tp_btf/tcp_destroy_sock")
+    path = broken(tmp_path, "dt_tcp_destroy")
     before = own_programs()
     with pytest.raises(NothingTaken) as caught:
         Kernel.open(settings(object_path=path))
