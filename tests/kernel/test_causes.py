@@ -213,7 +213,7 @@ def test_calls_of_event_loops(started: Running, at_once: int, *, kept: bool) -> 
     score = started.score(numbers)
     assert score.wrong == []
     assert score.given.total() == 0
-    assert started.by_itself() > 10
+    assert started.by_itself() > 0
     assert _refusals(started.watch) - before >= REQUESTS
     assert all(map(started.watch.kernel.polls, started.owners()))
 

@@ -229,8 +229,11 @@ def setpriv(*dropped: str) -> list[str]:
 
 def without_btf() -> list[str]:
     """In a mount namespace that does not have the kernel's."""
-    script = 'mount -t tmpfs none /sys/kernel/btf && exec "$@"'
-    return ["unshare", "-m", "sh", "-c", script, "sh"]
+    # /sys alone is made private: in a chroot / is no mount, and cannot be
+    script = (
+        'mount --make-private /sys && mount -t tmpfs none /sys/kernel/btf && exec "$@"'
+    )
+    return ["unshare", "-m", "--propagation", "unchanged", "sh", "-c", script, "sh"]
 
 
 def test_what_may_not_be_run_is_done_without(refuse: Path) -> None:
