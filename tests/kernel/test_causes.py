@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from tests.kernel.actor import Actor, Ends
-from tests.kernel.messages import OK, get
-from tests.process import Child, wait_until
+from tests.kernel.messages import OK, dns_question, get
+from tests.process import Child, free_port, wait_until
 from tests.programs import APPS
 
-from deetune_otel.model import Role
+from deetune_otel.model import Protocol, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.kernel.actor import Socket
     from tests.kernel.conftest import Watching
     from tests.kernel.observe import Watch
 
@@ -284,20 +285,20 @@ class Between(NamedTuple):
     front: Ends
     back: Ends
 
-    def call(self, path: str) -> None:
+    def call(self, request: bytes, answer: bytes = OK) -> None:
         """It sleeps until the answer is there."""
-        self.back.request(get(path))
-        taken = self.back.client.start("recv_exactly", len(OK))
+        self.back.request(request)
+        taken = self.back.client.start("recv_exactly", len(answer))
         wait_until(self._polls, "it waits for the answer")
-        self.back.server.send(OK)
-        assert taken() == OK
+        self.back.server.send(answer)
+        assert taken() == answer
 
     def understand(self) -> None:
         """Ask until it is known how it waits."""
 
         def is_understood() -> bool:
             self.front.request(get("/first"))
-            self.call("/back/first")
+            self.call(get("/back/first"))
             self.front.respond(OK)
             self.watch.records()
             (owner,) = self.watch.owners({self.actor.pid})
@@ -332,9 +333,9 @@ def test_the_cause_of_a_call(between: Between) -> None:
     """Its wire, and the trace header that came with it: in the span, and for who asks earlier."""
     between.understand()
     between.front.request(get("/on", TRACE))
-    between.call("/back/on")
+    between.call(get("/back/on"))
     between.front.respond(OK)
-    between.call("/alone")
+    between.call(get("/alone"))
     (asked,), (served,), (alone,) = map(between.calls, ("/back/on", "/on", "/alone"))
     assert asked.cause is not None
     assert asked.cause.wire == served.wire
@@ -342,6 +343,45 @@ def test_the_cause_of_a_call(between: Between) -> None:
     assert between.watch.kernel.read_cause(asked.wire) == asked.cause
     assert alone.cause is None
     assert between.watch.kernel.read_cause(alone.wire) is None
+
+
+def test_calls_that_are_not_http(
+    between: Between, actors: Callable[[], Actor]
+) -> None:
+    """What nobody can read, a look-up, and a connect that fails."""
+    between.understand()
+    server, resolver = between.actor, actors()
+    there, address = resolver.call("datagram_server", ("127.0.0.1", 0))
+    here = server.call("datagram", address)
+    question = dns_question("web.shop.test")
+    between.front.request(get("/on"))
+    server.call("send", here, question)
+    _, sender = resolver.call("recv_from", there)
+    answer = question[:2] + b"\x81\x80" + question[4:]
+    resolver.call("send_to", there, answer, sender)
+    assert server.call("recv", here) == answer
+    assert server.call("connect_error", ("127.0.0.1", free_port()))
+    unread = Ends(*_connected(server, actors()))
+    unread.call(b"\x00query", b"\x00rows")
+    between.front.respond(OK)
+    unread.call(b"\x00alone", b"\x00rows")
+    (served,) = between.calls("/on")
+    causes = [
+        (one.key.protocol, one.cause.wire if one.cause else None)
+        for one in between.watch.exchanges(server.pid)
+        if one.key.protocol in (Protocol.DNS, Protocol.CONNECT, Protocol.UNKNOWN)
+    ]
+    assert causes == [
+        (Protocol.DNS, served.wire),
+        (Protocol.CONNECT, served.wire),
+        (Protocol.UNKNOWN, served.wire),
+        (Protocol.UNKNOWN, None),
+    ]
+
+
+def _connected(client: Actor, server: Actor) -> tuple[Socket, Socket]:
+    listener, address = server.listen()
+    return client.connect(address), listener.accept()
 
 
 def test_two_at_once_are_no_cause(
@@ -354,7 +394,7 @@ def test_two_at_once_are_no_cause(
     noted = between.watch.noted("ambiguous_cause").exchanges
     between.front.request(get("/one"))
     other.request(get("/two"))
-    between.call("/back/two")
+    between.call(get("/back/two"))
     between.front.respond(OK)
     other.respond(OK)
     (asked,) = between.calls("/back/two")
