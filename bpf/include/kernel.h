@@ -67,6 +67,33 @@ struct file {
 	void *f_ep; /* epoll instances that it is registered in; 0: none */
 };
 
+struct rb_node {
+	struct rb_node *rb_right;
+	struct rb_node *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
+struct epoll_filefd {
+	struct file *file;
+};
+
+/* one descriptor of an epoll instance */
+struct epitem {
+	struct rb_node rbn; /* first: the instance's tree is one of these */
+	struct epoll_filefd ffd;
+};
+
+struct eventpoll {
+	struct rb_root_cached rbr;
+};
+
 struct socket {
 	struct file *file;
 	struct sock *sk;

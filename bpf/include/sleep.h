@@ -74,6 +74,40 @@ static __always_inline enum dt_wait dt_poll_wait(struct task_struct *t, const st
 	return many == 1 || (many == 2 && !(v->way & DT_WAY_NONBLOCKING)) ? wait : DT_WAIT_OTHER;
 }
 
+/* A descriptor of an epoll instance, if there is one there. 1: it brings requests, or there are more
+ * below it than are looked at. */
+static __always_inline int dt_watch_brings(const struct dt_serving *v, struct rb_node *node,
+					   int is_root, int *many, enum dt_wait *wait)
+{
+	struct file *file;
+
+	if (!node)
+		return 0;
+	file = BPF_CORE_READ((struct epitem *)node, ffd.file);
+	(*many)++;
+	if (dt_is_asked(v, file))
+		*wait = DT_WAIT_ASKED;
+	return (file && dt_brings_requests(v, file)) ||
+	       (!is_root && (BPF_CORE_READ(node, rb_left) || BPF_CORE_READ(node, rb_right)));
+}
+
+/* Some client libraries have an instance of their own for their connection. */
+static __always_inline enum dt_wait dt_epoll_wait(struct task_struct *t,
+						  const struct dt_serving *v, __u32 fd)
+{
+	struct file *file = dt_file_at(t, fd);
+	struct eventpoll *instance = file ? BPF_CORE_READ(file, private_data) : 0;
+	struct rb_node *root = instance ? BPF_CORE_READ(instance, rbr.rb_root.rb_node) : 0;
+	enum dt_wait wait = DT_WAIT_SEVERAL;
+	int many = 0;
+
+	if (!v->open || !root || dt_watch_brings(v, root, 1, &many, &wait) ||
+	    dt_watch_brings(v, BPF_CORE_READ(root, rb_left), 0, &many, &wait) ||
+	    dt_watch_brings(v, BPF_CORE_READ(root, rb_right), 0, &many, &wait))
+		return DT_WAIT_SEVERAL;
+	return many == 1 || !(v->way & DT_WAY_NONBLOCKING) ? wait : DT_WAIT_SEVERAL;
+}
+
 /* The descriptors of a select, and one of them. */
 struct dt_select {
 	__u64 sets[3]; /* user addresses; 0: none */
@@ -144,6 +178,7 @@ static __always_inline enum dt_wait dt_wait_of(struct task_struct *t, const stru
 #endif
 	case DT_EPOLL_PWAIT:
 	case DT_EPOLL_PWAIT2:
+		return dt_epoll_wait(t, v, dt_arg1(regs));
 	case DT_IO_URING_ENTER:
 		return DT_WAIT_SEVERAL;
 	}

@@ -42,7 +42,8 @@ enum host_wait {
 enum host_descriptor {
 	HOST_LISTENS = 4,
 	HOST_PIPE = 5,
-	HOST_DESCRIPTORS = 6,
+	HOST_EPOLL = 6, /* what is waited for in it */
+	HOST_DESCRIPTORS = 7,
 };
 
 enum host_limit {
@@ -101,6 +102,8 @@ static struct net host_net = { .ns.inum = 4026531840 };
 static struct task_struct host_leader = { .pid = 100, .tgid = 100, .start_boottime = 7 };
 static struct task_struct host_process = { .pid = 101, .tgid = 100, .start_boottime = 7 };
 static struct host_sock host_listener;
+static struct eventpoll host_instance;
+static struct file host_epoll = { .private_data = &host_instance };
 static struct file host_pipe, *host_files[HOST_DESCRIPTORS];
 static struct fdtable host_table = { .max_fds = HOST_DESCRIPTORS, .fd = host_files };
 static struct files_struct host_open_files = { .fdt = &host_table };
@@ -380,6 +383,7 @@ static void host_do_wait(const struct host_op *op, const __u32 *fds)
 		[HOST_WAIT_SELECT] = DT_PSELECT6, [HOST_WAIT_EPOLL] = DT_EPOLL_WAIT,
 	};
 	struct dt_pollfd polled[HOST_MAX_IOVS] = {};
+	struct epitem items[HOST_MAX_IOVS] = {};
 	struct pt_regs regs = host_regs;
 	__u64 set = 0;
 
@@ -390,7 +394,13 @@ static void host_do_wait(const struct host_op *op, const __u32 *fds)
 	for (__u32 i = 0; i < op->iovs; i++) {
 		polled[i].fd = fds[i];
 		set |= 1ULL << (fds[i] & 63);
+		items[i].ffd.file = host_files[fds[i]];
+		if (i % 2)
+			items[i / 2].rbn.rb_left = &items[i].rbn;
+		else if (i)
+			items[i / 2 - 1].rbn.rb_right = &items[i].rbn;
 	}
+	host_instance.rbr.rb_root.rb_node = op->iovs ? &items[0].rbn : 0;
 	host_user[0] = (struct host_region){ (__u64)polled, op->iovs * sizeof(polled[0]) };
 	host_user[1] = (struct host_region){ (__u64)&set, sizeof(set) };
 	host_regs.orig_ax = calls[op->what];
@@ -400,6 +410,8 @@ static void host_do_wait(const struct host_op *op, const __u32 *fds)
 	} else if (op->what == HOST_WAIT_SELECT) {
 		host_regs.di = HOST_DESCRIPTORS;
 		host_regs.si = (__u64)&set;
+	} else if (op->what == HOST_WAIT_EPOLL) {
+		host_regs.di = HOST_EPOLL;
 	} else if (op->iovs) {
 		host_regs.di = fds[0];
 	}
@@ -639,6 +651,7 @@ static void host_begin(void)
 		host_files[i] = &host_socks[i].file;
 	host_files[HOST_LISTENS] = &host_listener.file;
 	host_files[HOST_PIPE] = &host_pipe;
+	host_files[HOST_EPOLL] = &host_epoll;
 	host_listener.file.private_data = &host_listener.socket;
 	host_listener.socket.file = &host_listener.file;
 	host_listener.socket.sk = &host_listener.sk;

@@ -161,6 +161,8 @@ def test_requests_before_the_newest_have_theirs_too(host: Host) -> None:
         waits(Wait.POLL, UPSTREAM),  # with a timeout
         waits(Wait.SELECT, UPSTREAM),
         waits(Wait.POLL, UPSTREAM, PIPE),  # libcurl can be woken up
+        waits(Wait.EPOLL, UPSTREAM),  # an instance for it alone
+        waits(Wait.EPOLL, UPSTREAM, PIPE),
     ],
 )
 @pytest.mark.parametrize(
@@ -179,15 +181,15 @@ def test_who_waits_for_one_thing_at_a_time(
     assert made(run(host, bracket(wait, idle=idle) * 3)) == [NOBODY, THREAD, THREAD]
 
 
+@pytest.mark.parametrize("how", [Wait.POLL, Wait.EPOLL, Wait.SELECT])
 @pytest.mark.parametrize(
     "idle", [FUTEX, waits(Wait.READ, SERVED), waits(Wait.POLL, SERVED)]
 )
 def test_sockets_that_do_not_block_are_judged_by_themselves(
-    host: Host, idle: bytes
+    host: Host, how: Wait, idle: bytes
 ) -> None:
     """With a timeout Python's are such, and Ruby's all are."""
-    polls = waits(Wait.POLL, UPSTREAM)
-    nonblocking = bracket(polls, flags=DONTWAIT, idle=idle)
+    nonblocking = bracket(waits(how, UPSTREAM), flags=DONTWAIT, idle=idle)
     seen = run(host, bracket() * 2, nonblocking * 3)
     assert made(seen) == [NOBODY, THREAD, NOBODY, THREAD, THREAD]
     assert seen.trust is Trust.BLOCKING | Trust.NONBLOCKING
@@ -212,6 +214,9 @@ def test_what_does_not_wait_proves_nothing(host: Host) -> None:
     "wait",
     [
         waits(Wait.EPOLL, PIPE),
+        waits(Wait.EPOLL, UPSTREAM, SERVED),
+        waits(Wait.EPOLL, PIPE, UPSTREAM, LISTENS),
+        waits(Wait.EPOLL, UPSTREAM, *[PIPE] * 3),
         waits(Wait.SELECT, UPSTREAM, PIPE),
         waits(Wait.POLL, UPSTREAM, SERVED),
         waits(Wait.POLL, UPSTREAM, LISTENS),
@@ -250,6 +255,14 @@ def test_who_serves_at_once_whatever_comes_polls_between_requests(host: Host) ->
     loop = waits(Wait.SELECT, LISTENS, SERVED, PIPE)
     seen = run(host, bracket(flags=DONTWAIT, idle=loop) * 4)
     assert made(seen) == [NOBODY] * 4
+    assert Trust.DISTRUST_NONBLOCKING in seen.trust
+
+
+@pytest.mark.parametrize("wait", [waits(Wait.EPOLL, UPSTREAM, PIPE)])
+def test_what_could_be_woken_up_for_another_thing(host: Host, wait: bytes) -> None:
+    """Where sockets do not block it may be a loop that has nothing else to do right now."""
+    seen = run(host, bracket(wait, flags=DONTWAIT) * 3)
+    assert made(seen) == [NOBODY] * 3
     assert Trust.DISTRUST_NONBLOCKING in seen.trust
 
 
