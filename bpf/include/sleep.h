@@ -74,8 +74,8 @@ static __always_inline enum dt_wait dt_poll_wait(struct task_struct *t, const st
 	return many == 1 || (many == 2 && !(v->way & DT_WAY_NONBLOCKING)) ? wait : DT_WAIT_OTHER;
 }
 
-/* A descriptor of an epoll instance, if there is one there. 1: it brings requests, or there are more
- * below it than are looked at. */
+/* A descriptor of an epoll instance, if there is one there. 1: it brings requests, or there are
+ * more below it than are looked at. */
 static __always_inline int dt_watch_brings(const struct dt_serving *v, struct rb_node *node,
 					   int is_root, int *many, enum dt_wait *wait)
 {
@@ -92,8 +92,8 @@ static __always_inline int dt_watch_brings(const struct dt_serving *v, struct rb
 }
 
 /* Some client libraries have an instance of their own for their connection. */
-static __always_inline enum dt_wait dt_epoll_wait(struct task_struct *t,
-						  const struct dt_serving *v, __u32 fd)
+static __always_inline enum dt_wait dt_epoll_wait(struct task_struct *t, const struct dt_serving *v,
+						  __u32 fd)
 {
 	struct file *file = dt_file_at(t, fd);
 	struct eventpoll *instance = file ? BPF_CORE_READ(file, private_data) : 0;

@@ -345,9 +345,7 @@ def test_the_cause_of_a_call(between: Between) -> None:
     assert between.watch.kernel.read_cause(alone.wire) is None
 
 
-def test_calls_that_are_not_http(
-    between: Between, actors: Callable[[], Actor]
-) -> None:
+def test_calls_that_are_not_http(between: Between, actors: Callable[[], Actor]) -> None:
     """What nobody can read, a look-up, and a connect that fails."""
     between.understand()
     server, resolver = between.actor, actors()

@@ -173,6 +173,26 @@ def test_the_first_goes_alone_until_who_watches_is_ready(mode: Mode) -> None:
     assert heard_before == [1, 1, 1]
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_one_after_the_other_until_who_watches_has_seen_enough(mode: Mode) -> None:
+    heard_before: list[int] = []
+    options = ReplayOptions(mode=mode, connections=8)
+
+    async def collect(target: Target, heard: list[bytes]) -> int:
+        def is_ready() -> bool:
+            heard_before.append(len(heard))
+            return len(heard) == 3
+
+        answers = replay(plan(20, connections=5), target, options, is_ready=is_ready)
+        return len([one async for one in answers])
+
+    with answering(OK) as (target, heard):
+        assert asyncio.run(collect(target, heard)) == 20
+    assert sorted(set(heard_before)) == [1, 2, 3]
+    assert heard_before == sorted(heard_before)
+    assert heard_before.count(3) == 1
+
+
 def test_nobody_is_waited_for_in_vain() -> None:
     async def collect(target: Target) -> int:
         answers = replay(plan(3), target, ReplayOptions(), is_ready=lambda: False)

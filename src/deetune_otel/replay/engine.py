@@ -20,8 +20,11 @@ __all__ = ["TargetFailing", "TargetUnreachable", "replay"]
 
 # Results that nobody has taken yet: a slow judge slows the replay down, it does not fill memory.
 _QUEUE: Final = 1000
-# Who has not seen the first answer by then does not see it.
-_READY_S: Final = 1.0
+# Whoever watches says after an answer that it is ready, or needs another one: what it learns from
+# an answer it knows by then.
+_MOMENT_S: Final = 0.2
+# Who is not ready by then will not be.
+_READY_S: Final = 2.0
 
 
 class TargetUnreachable(Exception):  # noqa: N818 -- a state, not a mistake
@@ -33,8 +36,8 @@ class TargetFailing(Exception):  # noqa: N818
 
 
 class _Pace:
-    """No more than so many a second, evenly, and growing to that at first; after the first one's answer, where somebody must
-    first see who gives it.
+    """No more than so many a second, evenly, and growing to that at first; one after the other, where
+    somebody must first see who answers, and how.
     """
 
     def __init__(
@@ -44,18 +47,18 @@ class _Pace:
         self._ramp_s = ramp_s
         self._began_s = self._next_s = 0.0
         self._is_ready = is_ready
-        self._is_first = True
-        self._is_open = asyncio.Event()
-        if is_ready is None:
-            self._is_open.set()
-        self.held_s = 0.0  # how long the others waited for the first one
+        self._is_open = is_ready is None
+        self._alone = asyncio.Lock()  # held by the only one that is asked
+        self._ready_by_s = 0.0
+        self.held_s = 0.0  # how long the others waited until they could all be asked
 
     async def wait(self) -> None:
-        if not self._is_first:
+        if not self._is_open:
             began_s = time.monotonic()
-            await self._is_open.wait()
-            self.held_s = max(self.held_s, time.monotonic() - began_s)
-        self._is_first = False
+            await self._alone.acquire()
+            self.held_s += time.monotonic() - began_s
+            if self._is_open:
+                self._alone.release()
         if not self._gap_s:
             return
         now_s = time.monotonic()
@@ -73,12 +76,15 @@ class _Pace:
         return math.sqrt(at_s**2 + 2 * self._ramp_s * self._gap_s)
 
     async def answered(self) -> None:
-        if self._is_open.is_set() or self._is_ready is None:
+        if self._is_open or self._is_ready is None:
             return
-        deadline_s = time.monotonic() + _READY_S
-        while not self._is_ready() and time.monotonic() < deadline_s:  # noqa: ASYNC110 -- asked, not told
+        now_s = time.monotonic()
+        self._ready_by_s = self._ready_by_s or now_s + _READY_S
+        deadline_s = min(now_s + _MOMENT_S, self._ready_by_s)
+        while not (is_ready := self._is_ready()) and time.monotonic() < deadline_s:  # noqa: ASYNC110 -- asked, not told
             await asyncio.sleep(0.01)
-        self._is_open.set()
+        self._is_open = is_ready or time.monotonic() >= self._ready_by_s
+        self._alone.release()
 
 
 async def replay(
@@ -91,8 +97,8 @@ async def replay(
 ) -> AsyncIterator[Sent]:
     """As answers come. Raises TargetUnreachable at once, and TargetFailing after the last one.
 
-    With `is_ready` the first request goes alone, and the others wait, for a moment at most, until
-    it says that whoever watches has seen the answer. Without a carrier nothing is carried over.
+    With `is_ready` requests go one after the other, for a moment at most, until it says that whoever
+    watches has seen enough of the answers. Without a carrier nothing is carried over.
     """
     await _check(target, options)
     results: asyncio.Queue[Sent | None] = asyncio.Queue(_QUEUE)
