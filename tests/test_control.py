@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -151,18 +152,49 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
     assert "deetune run" in raised.value.hint
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"[]\n", b"{\n", b"x" * (MOST_BYTES + 9)])
-def test_nonsense_is_not_answered_and_harms_nobody(tmp_path: Path, data: bytes) -> None:
+NONSENSE = {
+    b"\n": "not JSON",
+    b"[]\n": "not a JSON object",
+    b"{\n": "not JSON",
+    b'{"a": "\xff"}\n': "not JSON",
+    b'{"a": NaN}\n': "NaN is not a number in JSON",
+    b'{"a": ' + b"9" * 5000 + b"}\n": "not JSON",
+    b"[" * 100_000 + b"\n": "nested too deeply",
+    b'{"a":' * 20_000 + b"\n": "nested too deeply",
+    b"x" * (MOST_BYTES + 9): "longer than 262,144 bytes",
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), NONSENSE.items(), ids=[str(data[:9]) for data in NONSENSE]
+)
+def test_nonsense_is_refused_and_harms_nobody(
+    tmp_path: Path, data: bytes, reason: str
+) -> None:
     path = tmp_path / "c"
     with serving(path, echo):
         with socket.socket(socket.AF_UNIX) as raw:
+            raw.settimeout(10)
             raw.connect(str(path))
-            try:
-                raw.sendall(data)
-                raw.shutdown(socket.SHUT_WR)
-                assert raw.recv(100) == b""
-            except OSError:
-                pass  # it hung up on us
+            raw.sendall(data)
+            answer = json.loads(raw.makefile().readline())
+        assert answer["error"].startswith("request not understood: ")
+        assert reason in answer["error"]
+        with ControlClient(path) as client:
+            client.ask(a=1)
+            assert client.hear(10) == {"echo": {"a": 1}}
+
+
+@pytest.mark.parametrize("data", [b"", b"{"])
+def test_who_hangs_up_is_not_answered(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "c"
+    with serving(path, echo):
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.settimeout(10)
+            raw.connect(str(path))
+            raw.sendall(data)
+            raw.shutdown(socket.SHUT_WR)
+            assert raw.recv(100) == b""
         with ControlClient(path) as client:
             client.ask(a=1)
             assert client.hear(10) == {"echo": {"a": 1}}

@@ -61,12 +61,9 @@ class _Lines:
                 raise EOFError
             self._buffer += data
             if len(self._buffer) > MOST_BYTES:
-                raise ValueError("a line that is too long")
+                raise ValueError(f"it is longer than {MOST_BYTES:,} bytes")
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message = json.loads(line)
-        if not isinstance(message, dict):
-            raise ValueError("no object")
-        return message
+        return _object(line)
 
 
 class Conversation:
@@ -186,7 +183,10 @@ class ControlServer:
                     lines.send(error=f"the agent belongs to another user than {uid}")
                     return
                 request = lines.receive(PATIENCE_S)
-            except (EOFError, OSError, ValueError):
+            except (EOFError, OSError):
+                return
+            except ValueError as error:
+                Conversation(lines).send(error=f"request not understood: {error}")
                 return
             if request is not None:
                 self._answered(request, Conversation(lines))
@@ -239,6 +239,23 @@ class ControlClient:
             raise ControlError(
                 "the agent has ended", hint="what it had written is in the file"
             ) from None
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Raises ValueError, for a person to read."""
+    try:
+        message = json.loads(line, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise ValueError("it is not a JSON object")
+    return message
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _not_there(path: Path, error: OSError) -> ControlError:

@@ -139,7 +139,11 @@ class Errands:
                 args.redaction = folder / args.redaction
             conversation.send(code=self._record(args, conversation))
         except (KeyError, TypeError):
-            conversation.send(error="no request of this version", hint="", code=1)
+            conversation.send(
+                error="request not understood",
+                hint="does the agent have another version than this command?",
+                code=1,
+            )
         except CommandError as error:
             conversation.send(
                 error=error.message, hint=error.hint, code=int(error.code)
