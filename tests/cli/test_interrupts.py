@@ -9,7 +9,7 @@ import pytest
 from deetune_otel.cli.interrupts import Interrupts
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_wait_and_raises_only_where_asked_for(
     number: signal.Signals,
 ) -> None:
@@ -22,3 +22,13 @@ def test_a_signal_ends_a_wait_and_raises_only_where_asked_for(
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
     assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.wait(0)
+    finally:
+        signal.signal(signal.SIGHUP, before)

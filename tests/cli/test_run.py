@@ -145,6 +145,34 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, silent_port: int) -> No
 
 
 @kernel
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_a_signal_that_means_nothing_yet_ends_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with Run(tmp_path) as agent:
+        agent.signal(number)
+        wait_until(
+            lambda: f"{number.name} is ignored" in agent.log_text(), "it is said"
+        )
+        assert get_json(f"{agent.url}/status")["ledger"]
+        agent.signal(signal.SIGTERM)
+        assert agent.wait(5) == 0
+
+
+@kernel
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_it_loads(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Loading takes seconds; nothing was observed, so there is nothing to send."""
+    with Child(argv("web.enabled=false"), log=tmp_path / "run.log") as agent:
+        agent.wait_ready(lambda: "starts" in agent.log_text(), "it starts")
+        agent.signal(number)
+        assert agent.wait(5) == 0
+        assert "nothing was observed yet" in agent.log_text()
+
+
+@kernel
 def test_it_is_small_and_idle(tmp_path: Path) -> None:
     """With the HTTP exporter, on a machine that is busy with other things."""
     with (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM, asked for where a command can end in order."""
+"""SIGINT, SIGTERM and a terminal that hangs up, asked for where a command can end in order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import signal
 import threading
 from typing import Final, Self
 
-__all__ = ["Interrupts"]
+__all__ = ["NUMBERS", "Interrupts"]
 
-NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
+NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -22,6 +22,8 @@ class Interrupts:
         self._before = {
             number: signal.signal(number, lambda *_: self._came.set())
             for number in NUMBERS
+            # nohup ignores a hang-up, and means it.
+            if signal.getsignal(number) is not signal.SIG_IGN
         }
         return self
 

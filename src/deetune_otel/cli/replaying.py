@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from rich.live import Live
 
 from deetune_otel.cli.downstream import Downstream, Watch, watching_calls
 from deetune_otel.cli.errors import CommandError, ExitCode
+from deetune_otel.cli.interrupts import NUMBERS
 from deetune_otel.comparison.clusters import cluster
 from deetune_otel.comparison.covering import Covering
 from deetune_otel.comparison.judging import JudgeRules, Verdict, judge
@@ -171,7 +171,7 @@ class Replaying:
     async def _collect(self, found: list[Sent], watch: Watch | None) -> None:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in NUMBERS:
             loop.add_signal_handler(number, task.cancel if task else loop.stop)
         progress = Progress(self._plan.count * self._options.loops, time.monotonic())
         is_live = self._console.is_terminal and not self._is_quiet
