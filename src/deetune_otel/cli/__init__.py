@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol, runtime_checkable
 
 from deetune_otel import __version__
+from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.settings import DEFAULT_FILE
 from deetune_otel.config import ConfigError
@@ -84,7 +85,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    given = sys.argv[1:] if argv is None else list(argv)
+    with output.cleaned():
+        return _main(sys.argv[1:] if argv is None else list(argv))
+
+
+def _main(given: list[str]) -> int:
     debug = "--debug" in given
     try:
         code = _run(given)

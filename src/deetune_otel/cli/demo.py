@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from deetune_otel import status
+from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.interrupts import Interrupts
 from deetune_otel.cli.rows import By, arranged, rows
@@ -103,7 +104,7 @@ class Demo:
 
     def run(self, args: argparse.Namespace) -> int:
         _check_kernel()
-        console = Console(stderr=args.json, highlight=False, soft_wrap=True)
+        console = output.console(stderr=args.json, soft_wrap=True)
         shown = _Shown()
         try:
             with Interrupts() as interrupts:

@@ -20,6 +20,8 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Self
 
+from deetune_otel.cli import output
+
 __all__ = ["Decoder", "Key", "Terminal"]
 
 # A sequence may come in pieces over a slow line; a person does not notice the wait.
@@ -228,5 +230,6 @@ class Terminal:
                 yield Key.RESIZED
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal = output.raw(sys.stdout)
+        terminal.write(text)
+        terminal.flush()

@@ -8,6 +8,8 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from deetune_otel.cli.output import visible
+
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -39,6 +41,6 @@ def start_logging(level: str, stream: TextIO) -> None:
 
 
 def _quoted(value: str) -> str:
-    """Quoted and escaped as JSON does, where a blank, a quote or a control is in it."""
+    """Quoted and escaped as JSON does, where a blank, a quote or what is not printable is in it."""
     plain = value.isprintable() and not set(value) & set(' "=')
-    return value if plain and value else json.dumps(value, ensure_ascii=False)
+    return value if plain and value else visible(json.dumps(value, ensure_ascii=False))

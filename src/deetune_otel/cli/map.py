@@ -15,9 +15,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.text import Text
 
+from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.times import time_s
 from deetune_otel.cli.watching import (
@@ -271,19 +271,15 @@ def _compared(
 
 def _put(lines: Iterable[str | Text], file: Path | None) -> None:
     if file is None:
-        console = Console(highlight=False, soft_wrap=True)
+        screen = output.console(soft_wrap=True)
         for line in lines:
             if isinstance(line, Text):
-                console.print(line)
+                screen.print(line)
             else:
                 print(line)
         return
-    try:
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise CommandError(
-            f"cannot write {file}: {(error.strerror or str(error)).lower()}"
-        ) from None
+    with output.replacing(file, mode=0o644) as path:
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _say(line: str) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from rich.console import Console
 
+from deetune_otel.cli import output
 from deetune_otel.cli import settings as options
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.interrupts import Interrupts
@@ -143,7 +144,7 @@ class Record:
                 "--flight needs --attach", hint="deetune record --attach --flight"
             )
         plan, redactor = plan_of(args), redactor_of(args)
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = output.console(stderr=True, soft_wrap=True)
         with (
             Interrupts() as interrupts,
             Terminal(console, interrupts) as talk,
@@ -297,7 +298,7 @@ def _attached(args: argparse.Namespace) -> int:
     if not args.flight:
         plan_of(args)  # what is wrong is said here
         redactor_of(args)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = output.console(stderr=True, soft_wrap=True)
     try:
         with (
             Interrupts() as interrupts,

@@ -8,7 +8,6 @@ import heapq
 import json
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from deetune_otel.archive.errors import ArchiveError
 from deetune_otel.archive.reading import Recording as File
 from deetune_otel.archive.reading import read
 from deetune_otel.archive.writer import RecordingWriter
+from deetune_otel.cli import output
 from deetune_otel.cli.account import account
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.selecting import add_selection, selection_of
@@ -365,25 +365,8 @@ def _replacing(args: argparse.Namespace) -> Iterator[Path]:
         raise UsageError(
             f"{target} exists already", hint="--force replaces it, -o names another"
         )
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", dir=target.absolute().parent
-        )
-    except OSError as error:
-        raise CommandError(
-            f"cannot write {target}: {(error.strerror or str(error)).lower()}"
-        ) from None
-    os.close(handle)
-    path = Path(name)
-    try:
+    with output.replacing(target) as path:
         yield path
-        path.replace(target)
-    except OSError as error:
-        raise CommandError(
-            f"cannot write {target}: {(error.strerror or str(error)).lower()}"
-        ) from error
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _warn(problem: str) -> None:

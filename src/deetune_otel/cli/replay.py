@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.recording import opened
 from deetune_otel.cli.replaying import Replaying
@@ -293,15 +294,8 @@ def _write(args: argparse.Namespace, report: Report) -> None:
     for path, form in forms:
         if path is None:
             continue
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.unlink(missing_ok=True)
-            part.touch(mode=0o600, exist_ok=False)
+        with output.replacing(path) as part:
             part.write_text(form(report), encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise CommandError(f"cannot write {path}: {reason}") from None
 
 
 def _say(report: Report) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from rich.console import Console
 from rich.live import Live
 
+from deetune_otel.cli import output
 from deetune_otel.cli.downstream import Downstream, Watch, watching_calls
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.interrupts import NUMBERS
@@ -68,7 +68,7 @@ class Replaying:
         self._watches = watches
         self._is_quiet = is_quiet
         self._repeats = repeats
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = output.console(stderr=True, soft_wrap=True)
         self._covering = (
             Covering(Policy.default(), Tokens(secrets.token_bytes(32)))
             if covers

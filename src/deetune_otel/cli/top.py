@@ -10,9 +10,9 @@ import sys
 import time
 from typing import Any, Final
 
-from rich.console import Console
 from rich.screen import Screen
 
+from deetune_otel.cli import output
 from deetune_otel.cli.browsing import Browsing, followed, pressed, scrolled
 from deetune_otel.cli.errors import ExitCode, UsageError
 from deetune_otel.cli.feed import Answer, Feed, Question, ask
@@ -114,7 +114,7 @@ def _once(args: argparse.Namespace, watched: Watched) -> None:
         json.dump(_document(answer, found, args), sys.stdout, indent=2)
         print()
         return
-    console = Console(highlight=False)
+    console = output.console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     if answer.map is not None:
@@ -156,7 +156,7 @@ class _Live:
         self._state = Browsing(
             window_s=args.window, sort=args.sort, by=args.by, filter=args.filter
         )
-        self._console = Console(highlight=False)
+        self._console = output.console()
         self._first = 0
 
     def run(self) -> None:
