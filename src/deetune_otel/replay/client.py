@@ -28,6 +28,7 @@ from deetune_otel.recording.model import (
 )
 from deetune_otel.replay.carry import Carrier, Links
 from deetune_otel.replay.options import ReplayOptions, Target
+from deetune_otel.replay.wire import Unsendable, written
 
 __all__ = ["Client", "Sent"]
 
@@ -78,6 +79,8 @@ class Client:
                 message = await self._exchanged(exchange, request)
         except TimeoutError:
             failure = "timeout"
+        except Unsendable as error:
+            failure = f"not sent: {error}"
         except CodecError as error:
             failure = f"broken answer: {error}"
         except EOFError:
@@ -112,12 +115,9 @@ class Client:
     async def _once(self, exchange: RecordedExchange, request: Message) -> Message:
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await _connected(self._target)
-        codec = CODECS[exchange.protocol]
-        for part in codec.encode(request):
-            if isinstance(part, bytes):
-                self._writer.write(part)
+        self._writer.write(written(exchange.protocol, request))
         await self._writer.drain()
-        decoder = codec.responses(deque([request]))
+        decoder = CODECS[exchange.protocol].responses(deque([request]))
         while True:
             data = await self._reader.read(_READ_BYTES)
             found = decoder.feed(data) if data else decoder.end()
