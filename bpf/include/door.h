@@ -67,7 +67,7 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 	if (!c || !s)
 		return 0;
 	if (dt_fill_first(s))
-		guess = dt_guess(s, is_request);
+		guess = dt_guess(s, is_request, !(c->flags & DT_CONN_MIDSTREAM));
 	if (c->flags & DT_CONN_MIDSTREAM) {
 		if (!is_request) {
 			c->desyncs |= DT_ANSWERED;

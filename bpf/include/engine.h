@@ -57,17 +57,64 @@ static __noinline int dt_relate(struct dt_walk *w)
 	return dt_find_cause(w->c, w->m->offset, w->s->file);
 }
 
-/* Is it a first line that opens a Redis connection, an inline PING? */
-static __always_inline int dt_is_ping(const struct dt_walk *w)
+/* A first line that was taken for HTTP and is none may be an inline command of Redis: it is read
+ * again from the kept head. An answer must show it. */
+static __noinline int dt_take_inline(struct dt_walk *w)
 {
-	const struct dt_walker *m = w->m;
-	__u8 behind = w->f->head[4];
+	struct dt_walker *m = w->m;
 
-	return w->c->protocol == DT_PROTOCOL_HTTP && w->c->flags & DT_CONN_TENTATIVE &&
-	       w->is_request && !m->ordinal && m->phase >= DT_HTTP_METHOD &&
-	       m->phase <= DT_HTTP_VERSION &&
-	       *(const __u32 *)w->f->head == (__u32)DT_BYTES8('P', 'I', 'N', 'G', 0, 0, 0, 0) &&
-	       (behind == ' ' || behind == '\r' || behind == '\n');
+	if (w->c->protocol != DT_PROTOCOL_HTTP || !(w->c->flags & DT_CONN_TENTATIVE) ||
+	    !w->is_request || m->ordinal || m->phase < DT_HTTP_METHOD || m->phase > DT_HTTP_VERSION)
+		return 0;
+	m->hash = DT_HASH_START;
+	m->word = 0;
+	m->carry_bytes = 0;
+	m->flags = 0;
+	for (int i = 0; i <= DT_REDIS_MAX_INLINE; i++) {
+		__u8 c = w->f->head[i];
+
+		if (i > 1 && (c == ' ' || c == '\r' || c == '\n')) {
+			dt_redis_command_end(m);
+			m->phase = DT_REDIS_INLINE_REST;
+			m->at = i;
+			w->c->protocol = DT_PROTOCOL_REDIS;
+			return 1;
+		}
+		if (!dt_redis_is_letter(c))
+			break;
+		dt_redis_command_byte(m, c);
+	}
+	return 0;
+}
+
+/* The rules of HTTP are broken behind a head. 1: what was read of it is known, and what follows is
+ * passed over. */
+static __always_inline int dt_take_odd(struct dt_walk *w)
+{
+	struct dt_conn *c = w->c;
+	struct dt_walker *m = w->m;
+
+	if (c->protocol != DT_PROTOCOL_HTTP)
+		return 0;
+	if (!w->is_request) {
+		if (!dt_http_is_odd(m))
+			return 0;
+		m->flags |= DT_HTTP_ODD;
+		m->skip = ~0ULL - m->body_bytes;
+		m->phase = DT_PHASE_UNTIL_CLOSE;
+		return 1;
+	}
+	if (dt_http_is_odd(m)) {
+		dt_relate(w);
+		dt_request_end(w);
+	} else if (m->phase > DT_HTTP_METHOD || m->ordinal == c->response.ordinal) {
+		return 0; /* a request had begun, or nothing waits */
+	}
+	m->phase = DT_PHASE_STRAY;
+	dt_settle(c, DT_LOST_UNPARSED, 0, m->bytes + w->s->left);
+	m->bytes = 0;
+	w->s->left = 0;
+	return 1;
 }
 
 static __always_inline long dt_event(struct dt_walk *w, int event)
@@ -107,18 +154,10 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		dt_demote(w);
 		return 1;
 	}
-	if (dt_is_ping(w)) {
-		c->protocol = DT_PROTOCOL_REDIS;
-		m->hash = DT_HASH_START;
-		m->flags = 0;
-		dt_redis_command_byte(m, 'P');
-		dt_redis_command_byte(m, 'I');
-		dt_redis_command_byte(m, 'N');
-		dt_redis_command_byte(m, 'G');
-		dt_redis_command_end(m);
-		m->phase = DT_REDIS_INLINE_REST;
+	if (dt_take_odd(w))
+		return !w->s->left;
+	if (dt_take_inline(w))
 		return 0;
-	}
 	dt_desync(w, DT_LOST_UNPARSED, 0);
 	return 1;
 }
@@ -183,7 +222,7 @@ static __always_inline long dt_step_once(struct dt_walk *w)
 		s->left -= before;
 		s->offset += before;
 		m->bytes += before;
-		if (event || m->skip || s->pos >= s->end)
+		if (event || m->skip || s->pos >= s->end || m->phase == DT_PHASE_START)
 			break;
 	}
 	if (event && dt_event(w, event))
@@ -196,15 +235,17 @@ static __noinline long dt_step(__u32 i, struct dt_walk *w)
 	return dt_step_once(w);
 }
 
-/* Does this chunk begin with a request? What is in the window is at least one byte. */
-static __always_inline __u8 dt_guess(struct dt_scratch *s, int is_request)
+/* Does this chunk begin with a request? What is in the window is at least one byte. is_first: of
+ * its connection. */
+static __always_inline __u8 dt_guess(struct dt_scratch *s, int is_request, int is_first)
 {
 	__u8 c = dt_byte(s, s->pos);
 
 	if (is_request)
-		return dt_redis_is_request(c) ? DT_PROTOCOL_REDIS
-		       : dt_http_may_begin(s) ? DT_PROTOCOL_HTTP
-					      : DT_PROTOCOL_UNKNOWN;
+		return dt_redis_is_request(c)		     ? DT_PROTOCOL_REDIS
+		       : dt_http_may_begin(s)		     ? DT_PROTOCOL_HTTP
+		       : dt_redis_may_be_inline(s, is_first) ? DT_PROTOCOL_REDIS
+							     : DT_PROTOCOL_UNKNOWN;
 	return c == 'H'			 ? DT_PROTOCOL_HTTP
 	       : dt_redis_is_response(c) ? DT_PROTOCOL_REDIS
 					 : DT_PROTOCOL_UNKNOWN;
@@ -217,13 +258,19 @@ static __always_inline int dt_resync(struct dt_walk *w)
 	struct dt_conn *c = w->c;
 	struct dt_scratch *s = w->s;
 
-	if (w->m->phase != DT_PHASE_LOST)
+	if (c->request.phase == DT_PHASE_STRAY && c->response.phase == DT_PHASE_START &&
+	    (__s32)(c->response.ordinal - c->request.ordinal) >= 0)
+		c->request.phase = c->response.phase = DT_PHASE_LOST;
+	if (w->m->phase != DT_PHASE_LOST && w->m->phase != DT_PHASE_STRAY)
 		return 1;
-	if (w->is_request ? dt_fill_first(s) && dt_guess(s, 1) == c->protocol
+	if (w->m->phase == DT_PHASE_STRAY)
+		goto lost;
+	if (w->is_request ? dt_fill_first(s) && dt_guess(s, 1, 0) == c->protocol
 			  : c->request.phase != DT_PHASE_LOST && !dt_is_looking(c)) {
 		w->m->phase = DT_PHASE_START;
 		return 1;
 	}
+lost:
 	dt_settle(c, DT_LOST_UNPARSED, 0, s->left);
 	return 0;
 }
@@ -311,6 +358,29 @@ static long dt_close_one(__u32 i, struct dt_walk *w)
 	return 0;
 }
 
+/* The ledger's line for bytes that are open when their connection ends. */
+static __always_inline __u32 dt_rest_of(const struct dt_conn *c)
+{
+	if (c->flags & DT_CONN_MIDSTREAM)
+		return DT_LOST_MIDSTREAM;
+	/* a preamble, or empty lines, and no request: who looks whether the server is there */
+	if (c->flags & DT_CONN_TENTATIVE && c->protocol == DT_PROTOCOL_HTTP &&
+	    !c->request.ordinal && c->request.phase == DT_PHASE_START)
+		return DT_LOST_NOT_A_CALL;
+	return DT_LOST_UNPARSED;
+}
+
+/* Has nothing shown that a connection speaks what was taken? */
+static __always_inline int dt_is_unlikely(const struct dt_conn *c)
+{
+	const struct dt_walker *m = &c->request;
+
+	if (c->protocol == DT_PROTOCOL_REDIS)
+		return m->at; /* an inline command */
+	return c->protocol == DT_PROTOCOL_HTTP && !m->ordinal && dt_is_asking(c) &&
+	       !dt_has_asked(c) && (m->phase == DT_HTTP_METHOD || m->flags & DT_HTTP_STRANGE);
+}
+
 /* The connection has ended: what is open ends with it. */
 __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scratch *s)
 {
@@ -318,6 +388,7 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 	struct dt_walker *request, *response;
 	__s32 waits;
 	__u64 open;
+	int is_odd;
 
 	if (!c || !s)
 		return 0;
@@ -326,10 +397,8 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 	w.m = request;
 	w.is_request = 1;
 	if (f && (c->flags & (DT_CONN_TENTATIVE | DT_CONN_MIDSTREAM)) == DT_CONN_TENTATIVE &&
-	    c->protocol == DT_PROTOCOL_HTTP && !request->ordinal && dt_is_asking(c) &&
-	    !dt_has_asked(c) &&
-	    (request->phase == DT_HTTP_METHOD || request->flags & DT_HTTP_STRANGE))
-		dt_demote(&w); /* nothing has shown that it is HTTP */
+	    dt_is_unlikely(c))
+		dt_demote(&w);
 	if (c->protocol == DT_PROTOCOL_UNKNOWN || !f) {
 		if (c->turn_open)
 			dt_close_turn(c, s->now);
@@ -344,13 +413,18 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 		dt_request_end(&w);
 	w.m = response;
 	w.is_request = 0;
+	is_odd = c->protocol == DT_PROTOCOL_HTTP && response->flags & DT_HTTP_ODD &&
+		 (response->phase == DT_PHASE_UNTIL_CLOSE || response->phase == DT_PHASE_START);
 	waits = request->ordinal - response->ordinal;
 	if (waits > 0 && response->bytes && response->phase != DT_PHASE_LOST) {
 		dt_response_end(&w, response->phase == DT_PHASE_UNTIL_CLOSE ? DT_END_COMPLETE
 									    : DT_END_CLOSED);
 		waits--;
 	}
-	if (waits > 0)
+	if (waits > 0 && is_odd)
+		dt_note(DT_LOST_UNPARSED, waits,
+			0); /* their answers are in a body without an end */
+	else if (waits > 0)
 		bpf_loop(waits, dt_close_one, &w, 0);
 	dt_forget_flight(&w);
 	if (c->role == DT_ROLE_SERVER)
@@ -358,8 +432,7 @@ __noinline int dt_finish(struct dt_conn *c, struct dt_flight *f, struct dt_scrat
 rest:
 	open = dt_open_bytes(c);
 	if (open)
-		dt_settle(c, c->flags & DT_CONN_MIDSTREAM ? DT_LOST_MIDSTREAM : DT_LOST_UNPARSED, 0,
-			  open);
+		dt_settle(c, dt_rest_of(c), 0, open);
 	c->flags |= DT_CONN_IGNORED;
 	return 0;
 }

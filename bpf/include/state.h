@@ -34,6 +34,7 @@ enum dt_phase {
 	DT_PHASE_BODY = 1,	  /* the message ends when skip is used up */
 	DT_PHASE_UNTIL_CLOSE = 2, /* the message ends with the connection */
 	DT_PHASE_LOST = 3,	  /* out of step until a request begins a chunk */
+	DT_PHASE_STRAY = 4,	  /* requests: the same, once those that wait are answered */
 	DT_PHASE_PROTOCOL = 8,	  /* from here on each protocol's own */
 };
 

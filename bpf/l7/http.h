@@ -106,6 +106,11 @@ static __always_inline void dt_http_cut_off(struct dt_walker *m)
 /* The head is complete: what follows, for a request. */
 static __always_inline int dt_http_request_body(struct dt_walker *m)
 {
+	if (m->flags & DT_HTTP_ODD) {
+		m->body_bytes = 0;
+		m->phase = DT_HTTP_CHUNK_SIZE; /* behind the head */
+		return DT_BAD;
+	}
 	if (m->flags & DT_HTTP_CHUNKED) {
 		m->body_bytes = 0;
 		m->number = 0;
@@ -140,8 +145,9 @@ static __always_inline int dt_http_response_body(struct dt_walker *m, __u32 tag)
 		m->body_bytes = 0;
 		return DT_MESSAGE_END;
 	}
-	if (m->flags & DT_HTTP_CHUNKED ||
-	    (m->flags & DT_HTTP_HAS_LENGTH && !(m->flags & DT_HTTP_HAS_CODING)))
+	if (!(m->flags & DT_HTTP_ODD) &&
+	    (m->flags & DT_HTTP_CHUNKED ||
+	     (m->flags & DT_HTTP_HAS_LENGTH && !(m->flags & DT_HTTP_HAS_CODING))))
 		return dt_http_request_body(m);
 	m->body_bytes = 0;
 	m->phase = DT_PHASE_UNTIL_CLOSE;
@@ -224,12 +230,12 @@ static __always_inline int dt_http_length(struct dt_walker *m, struct dt_scratch
 		}
 		if (c >= '0' && c <= '9') {
 			if (m->number > (1ULL << 58))
-				return DT_BAD;
+				m->flags |= DT_HTTP_ODD;
 			m->number = m->number * 10 + (c - '0');
 		} else if (c == ',') {
 			m->number = 0; /* a repeated list of one value, RFC 9112 6.3 */
 		} else if (c != ' ' && c != '\t' && c != '\r') {
-			return DT_BAD;
+			m->flags |= DT_HTTP_ODD;
 		}
 	}
 	return DT_GO_ON;
@@ -303,6 +309,7 @@ static __always_inline int dt_http_chunk_line(struct dt_walker *m, struct dt_scr
 {
 	if (!dt_skip_line(s))
 		return DT_GO_ON;
+	m->flags &= ~DT_HTTP_DIGITS;
 	if (!m->number) {
 		m->phase = DT_HTTP_TRAILER;
 		return DT_GO_ON;
@@ -310,7 +317,6 @@ static __always_inline int dt_http_chunk_line(struct dt_walker *m, struct dt_scr
 	m->body_bytes += m->number;
 	m->skip = m->number + 2; /* and its CRLF */
 	m->number = 0;
-	m->flags &= ~DT_HTTP_DIGITS;
 	m->phase = DT_HTTP_CHUNK_SIZE;
 	return DT_GO_ON;
 }
@@ -336,11 +342,17 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 {
 	switch (m->phase) {
 	case DT_PHASE_START:
-		/* an empty line before a request is to be passed over, RFC 9112 2.2 */
-		if (is_request && (dt_byte(s, s->pos) == '\r' || dt_byte(s, s->pos) == '\n')) {
+		/* an empty line before a request is to be passed over, RFC 9112 2.2; servers that
+		 * write one too many behind a body are understood as well */
+		if (dt_byte(s, s->pos) == '\r' || dt_byte(s, s->pos) == '\n') {
 			s->pos++;
 			m->offset++; /* wherever the chunk ends: its name is where it begins */
 			return DT_GO_ON;
+		}
+		if (is_request && !dt_byte(s, s->pos) && !m->ordinal) {
+			m->number = 0;
+			m->phase = DT_HTTP_PREAMBLE;
+			return dt_http_preamble(m, s);
 		}
 		if (is_request && s->end - s->pos >= 4 &&
 		    (__u32)dt_word(s, s->pos) == DT_BYTES8('G', 'E', 'T', ' ', 0, 0, 0, 0)) {
@@ -363,7 +375,7 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 	case DT_HTTP_PATH:
 		return dt_http_path(m, s);
 	case DT_HTTP_VERSION:
-		return dt_http_version(m, s);
+		return dt_http_version(m, s, f);
 	case DT_HTTP_STATUS:
 		return dt_http_status(m, s);
 	case DT_HTTP_NAME:
@@ -385,12 +397,21 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		return dt_http_chunk_line(m, s);
 	case DT_HTTP_TRAILER:
 		return dt_http_trailer(m, s);
+	case DT_HTTP_PREAMBLE:
+		return dt_http_preamble(m, s);
 	case DT_HTTP_TRAILER_LINE:
 		if (dt_skip_line(s))
 			m->phase = DT_HTTP_TRAILER;
 		return DT_GO_ON;
 	}
 	return DT_BAD;
+}
+
+/* What of a message cannot be told where it ends. A request ends with what was read of it, and the
+ * rest belongs to none; a response lasts until the connection's end. */
+static __always_inline int dt_http_is_odd(const struct dt_walker *m)
+{
+	return m->phase >= DT_HTTP_CHUNK_SIZE && m->phase <= DT_HTTP_TRAILER_LINE;
 }
 
 enum dt_http_run {
@@ -411,7 +432,7 @@ __noinline int dt_http_run(struct dt_walker *m, struct dt_scratch *s, struct dt_
 	for (int i = 0; i < DT_HTTP_RUN; i++) {
 		dt_forget_values();
 		event = dt_http_step(m, s, f, is_request);
-		if (event || m->skip || s->pos >= s->end)
+		if (event || m->skip || s->pos >= s->end || m->phase == DT_PHASE_START)
 			break;
 	}
 	return event;

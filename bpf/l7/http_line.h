@@ -26,6 +26,7 @@ enum dt_http_phase {
 	DT_HTTP_CHUNK_LINE, /* extension, to the end of the line */
 	DT_HTTP_TRAILER,
 	DT_HTTP_TRAILER_LINE,
+	DT_HTTP_PREAMBLE, /* of the PROXY protocol, version 2 */
 };
 
 enum dt_http_bound {
@@ -37,6 +38,8 @@ enum dt_http_bound {
 	DT_REQUEST_LINE_BYTES = 1 << 16,
 	DT_PATH_BYTES = 32,   /* of a path in one step */
 	DT_VERSION_BYTES = 8, /* "HTTP/1.1" */
+	DT_EMPTY_BYTES = 4,   /* of empty lines before a connection's first request */
+	DT_PREAMBLE_BYTES = 16,
 };
 
 enum dt_http_flag {
@@ -46,7 +49,8 @@ enum dt_http_flag {
 	DT_HTTP_EXPECT = 8,
 	DT_HTTP_IS_HEAD = 16,
 	DT_HTTP_IS_CONNECT = 32,
-	DT_HTTP_DIGITS = 64,
+	DT_HTTP_DIGITS = 64,   /* of a chunk's size */
+	DT_HTTP_ODD = 64,      /* in a head: nobody can say where the body ends */
 	DT_HTTP_STRANGE = 128, /* the method is none that is known */
 };
 
@@ -90,8 +94,9 @@ static const __u8 dt_http_token[256] = {
 	['0' ... '9'] = 1, ['A' ... 'Z'] = 1,  ['^' ... 'z'] = 1, ['|'] = 1, ['~'] = 1,
 };
 
-/* "PING": not HTTP's, but an inline one opens a Redis connection. */
-#define DT_HTTP_PING 0x50494e47ULL
+/* "PROXY": a line of it comes before a connection's first request (haproxy's
+ * proxy-protocol.txt, 2.1). */
+#define DT_HTTP_PROXY 0x50524f5859ULL
 
 /* The methods that need no version to be one. word: the last eight of so many bytes, the last one
  * lowest. */
@@ -134,7 +139,7 @@ static __always_inline int dt_http_is_version(__u64 word)
  * function of its own for its loops. */
 __noinline int dt_http_may_begin(struct dt_scratch *s)
 {
-	__u32 begin, space, bytes = 0, line;
+	__u32 first, begin, space, bytes = 0, line;
 	__u64 word = 0;
 	__u8 c = 0;
 	int is_whole = 0;
@@ -142,6 +147,12 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 	if (!s)
 		return 0;
 	begin = s->pos;
+	for (int i = 0; i < DT_EMPTY_BYTES && begin < s->end; i++) {
+		c = dt_byte(s, begin);
+		if (c != '\r' && c != '\n')
+			break;
+		begin++;
+	}
 	for (; bytes <= DT_METHOD_BYTES && begin + bytes < s->end; bytes++) {
 		c = dt_byte(s, begin + bytes);
 		if (!dt_http_token[c])
@@ -149,12 +160,15 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 		word = word << 8 | c;
 	}
 	space = begin + bytes;
-	if (space >= s->end || word == DT_HTTP_PING)
+	if (space >= s->end)
 		return bytes <= DT_METHOD_BYTES;
+	if (!bytes && !c && begin - s->pos == DT_EMPTY_BYTES)
+		return 1; /* the PROXY protocol's second version */
 	if (c != ' ' || !bytes || bytes > DT_METHOD_BYTES)
 		return 0;
-	if (dt_http_known_method(word, bytes))
+	if (dt_http_known_method(word, bytes) || word == DT_HTTP_PROXY)
 		return 1;
+	first = s->pos;
 	s->pos = space;
 	for (int i = 0; i < DT_WINDOW / DT_LINE_WORDS / 8; i++) {
 		dt_forget_values();
@@ -163,7 +177,7 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 			break;
 	}
 	line = s->pos - 1;
-	s->pos = begin;
+	s->pos = first;
 	if (!is_whole)
 		return 1;
 	if (dt_byte(s, line - 1) == '\r')
@@ -222,15 +236,51 @@ static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *
 	return class == DT_CLASS_END ? dt_http_path_end(m) : dt_http_line_goes_on(m);
 }
 
+/* The line of the PROXY protocol's first version, which tells a server who its client is. */
+static __always_inline int dt_http_is_preamble(const struct dt_walker *m, const struct dt_flight *f)
+{
+	return !m->ordinal && (*(const __u64 *)f->head & (~0ULL >> 16)) ==
+				      DT_BYTES8('P', 'R', 'O', 'X', 'Y', ' ', 0, 0);
+}
+
+/* Of its second version, behind four bytes that are two empty lines: the signature's other eight,
+ * the command, the family, and the length of what follows. */
+static __always_inline int dt_http_preamble(struct dt_walker *m, struct dt_scratch *s)
+{
+	const __u64 signature = DT_BYTES8(0, '\r', '\n', 'Q', 'U', 'I', 'T', '\n');
+
+	for (int i = 0; i < DT_PREAMBLE_BYTES && s->pos < s->end; i++) {
+		__u8 c = dt_byte(s, s->pos), at = m->at;
+
+		if (at < 8 && c != (__u8)(signature >> (at * 8)))
+			return DT_BAD;
+		m->number = m->number << 8 | c;
+		m->at = at + 1;
+		s->pos++;
+		if (m->at == DT_PREAMBLE_BYTES - DT_EMPTY_BYTES) {
+			m->skip = m->number & 0xffff;
+			m->phase = DT_PHASE_START;
+			return DT_GO_ON;
+		}
+	}
+	return DT_GO_ON;
+}
+
 /* The last word of the line must be a version. */
-static __always_inline int dt_http_version(struct dt_walker *m, struct dt_scratch *s)
+static __always_inline int dt_http_version(struct dt_walker *m, struct dt_scratch *s,
+					   const struct dt_flight *f)
 {
 	for (int i = 0; i < DT_TOKEN_BYTES && s->pos < s->end; i++) {
 		__u8 c = dt_byte(s, s->pos);
 
 		if (c == '\n') {
-			if (m->at != DT_VERSION_BYTES || !dt_http_is_version(m->word))
-				return DT_BAD;
+			if (m->at != DT_VERSION_BYTES || !dt_http_is_version(m->word)) {
+				if (!dt_http_is_preamble(m, f))
+					return DT_BAD;
+				s->pos++;
+				m->phase = DT_PHASE_START; /* as an empty line */
+				return DT_GO_ON;
+			}
 			s->pos++;
 			m->phase = DT_HTTP_NAME;
 			return DT_GO_ON;

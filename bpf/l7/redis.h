@@ -23,6 +23,7 @@ enum dt_redis_phase {
 	DT_REDIS_LINE,
 	DT_REDIS_ERROR,
 	DT_REDIS_KIND,
+	DT_REDIS_VALUE, /* of one line: its first byte */
 };
 
 enum dt_redis_flag {
@@ -40,11 +41,38 @@ enum dt_redis_flag {
 enum dt_redis_bound {
 	DT_REDIS_MAX_NUMBER = 0x3fffffff, /* twice the server's largest bulk string */
 	DT_REDIS_MAX_COMMAND = 64,
+	DT_REDIS_MAX_INLINE = 20, /* letters of a first command; the longest has 17 */
 };
 
 static __always_inline int dt_redis_is_request(__u8 c)
 {
 	return c == '*';
+}
+
+static __always_inline int dt_redis_is_letter(__u8 c)
+{
+	return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/* Is the window's place the beginning of a line that opens a connection by an inline command? Other
+ * protocols begin alike; an answer must show it. In the middle of a connection it may be a line of
+ * a text, but for a health check's PING. A function of its own for its loop. */
+__noinline int dt_redis_may_be_inline(struct dt_scratch *s, int is_first)
+{
+	if (!s)
+		return 0;
+	if (!is_first &&
+	    (__u32)dt_word(s, s->pos) != (__u32)DT_BYTES8('P', 'I', 'N', 'G', 0, 0, 0, 0))
+		return 0;
+	for (__u32 i = 0; i <= DT_REDIS_MAX_INLINE && s->pos + i < s->end; i++) {
+		__u8 c = dt_byte(s, s->pos + i);
+
+		if (c == ' ' || c == '\r' || c == '\n')
+			return i > 1;
+		if (!dt_redis_is_letter(c))
+			return 0;
+	}
+	return 0;
 }
 
 static __always_inline int dt_redis_is_response(__u8 c)
@@ -212,7 +240,7 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 			m->offset++;
 			return DT_GO_ON;
 		}
-		if (strict)
+		if (strict && !dt_redis_is_letter(c))
 			return DT_BAD;
 		m->phase = DT_REDIS_INLINE;
 		return dt_redis_inline(m, s);
@@ -404,7 +432,7 @@ static __always_inline int dt_redis_type(struct dt_walker *m, struct dt_scratch 
 	case ',':
 	case '(':
 		m->at = 2;
-		m->phase = DT_REDIS_LINE;
+		m->phase = DT_REDIS_VALUE;
 		return DT_GO_ON;
 	case '>':
 		if (m->flags & DT_REDIS_INNER)
@@ -446,6 +474,26 @@ static __always_inline int dt_redis_error(struct dt_walker *m, struct dt_scratch
 	return DT_GO_ON;
 }
 
+/* What a value of one line begins with: other protocols have lines with the same mark. */
+static __always_inline int dt_redis_value(struct dt_walker *m, struct dt_scratch *s)
+{
+	__u8 c = dt_byte(s, s->pos), is_digit = c >= '0' && c <= '9';
+
+	m->phase = DT_REDIS_LINE;
+	switch (m->segment) {
+	case ':':
+	case '(':
+		return is_digit || c == '-' || c == '+' ? DT_GO_ON : DT_BAD;
+	case ',': /* inf, nan */
+		return is_digit || c == '-' || c == '+' || c == 'i' || c == 'n' ? DT_GO_ON : DT_BAD;
+	case '#':
+		return c == 't' || c == 'f' ? DT_GO_ON : DT_BAD;
+	case '_':
+		return c == '\r' || c == '\n' ? DT_GO_ON : DT_BAD;
+	}
+	return DT_GO_ON;
+}
+
 static __always_inline int dt_redis_response_step(struct dt_walker *m, struct dt_scratch *s,
 						  int pubsub)
 {
@@ -462,6 +510,8 @@ static __always_inline int dt_redis_response_step(struct dt_walker *m, struct dt
 		if (read <= 0)
 			return read ? DT_BAD : DT_GO_ON;
 		return dt_redis_counted(m, pubsub);
+	case DT_REDIS_VALUE:
+		return dt_redis_value(m, s);
 	case DT_REDIS_LINE:
 		return dt_skip_line(s) ? dt_redis_value_end(m, 0) : DT_GO_ON;
 	case DT_REDIS_ERROR:
@@ -476,7 +526,8 @@ enum dt_redis_run {
 	DT_REDIS_RUN = 4, /* see DT_HTTP_RUN */
 };
 
-/* strict: the connection is not known to speak Redis, so a request must be an array. */
+/* strict: the connection is not known to speak Redis, so a request must be an array, or begin with
+ * a letter. */
 __noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s, int strict)
 {
 	int event = DT_GO_ON;

@@ -58,6 +58,7 @@ class Case:
     protocol: Protocol
     closed: bool = False  # the connection ends, and so does what it has open
     in_turns: bool = False  # the next request may not come before this response
+    at_the_beginning: bool = False  # of a connection alone is it understood
     lost: tuple[str, ...] = ()  # the ledger's lines for the turns that are no exchange
 
     @property

@@ -12,7 +12,7 @@ from tests.cases.case import Case, Turn
 
 from deetune_otel.model import End, Protocol
 
-__all__ = ["CASES", "METHODS", "NOT_HTTP", "chunked"]
+__all__ = ["CASES", "METHODS", "NOT_HTTP", "PREAMBLES", "chunked"]
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -86,6 +86,19 @@ _HEAD: Final = Turn(
 )
 _NO_CONTENT: Final = _answered(b"HTTP/1.1 204 No Content\r\n\r\n", 204)
 _LONG: Final = b"".join(b"X-Header-%03d: %040d\r\n" % (i, i) for i in range(40))
+
+_V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
+# What a proxy says of its client before the first request (haproxy's proxy-protocol.txt).
+PREAMBLES: Final = {
+    "1": b"PROXY TCP4 192.0.2.1 203.0.113.9 56324 80\r\n",
+    "1 over IPv6": b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 80\r\n",
+    "1, unknown": b"PROXY UNKNOWN\r\n",
+    "2": _V2 + b"\x21\x11\x00\x0c" + bytes(range(12)),
+    "2, local": _V2 + b"\x20\x00\x00\x00",
+    "2 with a name and line ends": _V2
+    + b"\x21\x21\x00\x30"
+    + b"GET / HTTP/1.1\r\n" * 3,
+}
 
 # Nobody has heard of them, or has not as they are written here.
 METHODS: Final = (
@@ -214,6 +227,48 @@ CASES: Final = (
             outcome=200,
             response_body=5,
         ),
+    ),
+    _case(
+        "an empty line before an answer",
+        _answered(b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, 1),
+        _get(),
+    ),
+    *(
+        _case(
+            f"behind a preamble of the PROXY protocol: {name}",
+            Turn(
+                request=preamble + b"GET /a HTTP/1.1\r\n\r\n",
+                response=OK,
+                operation="GET /a",
+                outcome=200,
+                response_body=5,
+            ),
+            _get(),
+            in_turns=True,
+        )
+        for name, preamble in PREAMBLES.items()
+    ),
+    *(
+        _case(
+            f"an answer whose end nobody can tell: {name}{', not the first' * len(before)}",
+            *before,
+            _answered(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body, 200, len(body)),
+            closed=True,
+            in_turns=True,
+        )
+        for before in ((), (_get(),))
+        for name, head, body in (
+            ("no size", b"Transfer-Encoding: chunked\r\n", b" 5\r\nhello\r\n0\r\n\r\n"),
+            ("no chunks", b"Transfer-Encoding: chunked\r\n", b"<html>"),
+            ("more than a number", b"Content-Length: 2;\r\n", b"ok"),
+            ("a negative number", b"Content-Length: -1\r\n", b"ok"),
+            ("no number", b"content-length: many\r\n", b"hello"),
+            (
+                "too large a number",
+                b"Content-Length: 99999999999999999999999\r\n",
+                b"x",
+            ),
+        )
     ),
     _case("absolute form", _get(b"http://h/a", "GET http://h/a")),
     _case(

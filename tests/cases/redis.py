@@ -40,6 +40,7 @@ def _case(
     closed: bool = False,
     in_turns: bool = False,
     lost: tuple[str, ...] = (),
+    at_the_beginning: bool = False,
 ) -> Case:
     return Case(
         name=name,
@@ -48,6 +49,7 @@ def _case(
         closed=closed,
         in_turns=in_turns,
         lost=lost,
+        at_the_beginning=at_the_beginning,
     )
 
 
@@ -185,6 +187,14 @@ CASES: Final = (
         Turn(request=b"PING\r\n", response=b"+PONG\r\n", operation="PING"),
         _call(_OK),
         in_turns=True,
+    ),
+    _case(
+        "an inline command comes first",
+        Turn(request=b"set k v\r\n", response=b"+OK\r\n", operation="SET"),
+        _call(_OK),
+        Turn(request=b"INCR n\n", response=b":1\r\n", operation="INCR"),
+        in_turns=True,
+        at_the_beginning=True,
     ),
     _case(
         "with something to be said back",

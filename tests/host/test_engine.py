@@ -137,7 +137,11 @@ def test_wire_identity_is_the_same_at_both_ends(host: Host) -> None:
 
 
 @by_role
-@pytest.mark.parametrize("case", [*HTTP, *REDIS], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in [*HTTP, *REDIS] if not case.at_the_beginning],
+    ids=lambda case: case.name,
+)
 def test_case_after_what_was_there_before_the_agent(
     host: Host, case: Case, role: Role
 ) -> None:

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from tests.cases.http import METHODS
+from tests.cases.http import METHODS, PREAMBLES
 from tests.kernel.messages import OK, chunked, get, head, post, response
 from tests.kernel.observe import Bytes, Call, Calls, Watch, http, unknown
 
@@ -716,3 +716,67 @@ def test_hostile_bytes(
         assert seen.request <= sent[0]
         assert seen.response <= sent[1]
         assert seen != Bytes(0, 0)
+
+
+@pytest.mark.parametrize("name", PREAMBLES)
+def test_behind_a_preamble_of_the_proxy_protocol(
+    watch: Watch,
+    client: Actor,
+    server: Actor,
+    connect: Callable[..., Ends],
+    name: str,
+) -> None:
+    """With the first request, before it, and in two pieces; the next one is a request like others."""
+    preamble = PREAMBLES[name]
+    for pieces in ([], [len(preamble)], [9, len(preamble)], [13]):
+        ends = connect()
+        at = 0
+        for end in pieces:
+            ends.request(preamble[at:end])
+            at = end
+        ends.request(preamble[at:] + get("/a"))
+        ends.respond(OK)
+        ends.call(get("/b"), OK)
+    totals = same(*[(preamble + get("/a"), OK), (get("/b"), OK)] * 4, bodies=(0, 24))
+    watch.expect_both(client.pid, server.pid, {(HTTP, 200): totals})
+
+
+@pytest.mark.parametrize("said", [b"", *PREAMBLES.values()])
+def test_who_only_looks_whether_a_server_is_there_fails_nothing(
+    watch: Watch,
+    client: Actor,
+    server: Actor,
+    connect: Callable[..., Ends],
+    said: bytes,
+) -> None:
+    """A load balancer's health check: it connects, says at most who it is, and hangs up."""
+    looks = connect()
+    if said:
+        looks.request(said)
+    looks.close()
+    ends = connect()
+    ends.call(get(), OK)
+    watch.expect_both(
+        client.pid, server.pid, {(HTTP, 200): same((get(), OK), bodies=(0, 3))}
+    )
+
+
+def test_bytes_behind_a_request_without_a_length(
+    watch: Watch, client: Actor, server: Actor, connect: Callable[..., Ends]
+) -> None:
+    """They are a body that nobody announced: the request is answered, and the next one counts."""
+    post = b"POST /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    before = watch.lost("unparsed")
+    for first in (True, False):
+        ends = connect()
+        if not first:
+            ends.call(get(), OK)
+        ends.request(post + b'{"a": 1}')
+        ends.respond(OK)
+        ends.call(get(), OK)
+    calls = [(post, OK), (get(), OK)] * 2 + [(get(), OK)]
+    watch.expect_both(
+        client.pid, server.pid, {(HTTP, 200): same(*calls, bodies=(0, 15))}
+    )
+    now = watch.lost("unparsed")
+    assert (now.exchanges - before.exchanges, now.bytes - before.bytes) == (0, 32)

@@ -99,10 +99,12 @@ def test_whole_requests_are_written(request_: HttpRequest) -> None:
             replace(
                 with_header("Transfer-Encoding", "chunked"), body=b"0\r\n\r\nDELETE"
             ),
-            "a request that could be read as another one",
+            "a request whose length is in doubt",
         ),
         (
-            replace(with_header("Transfer-Encoding", "xchunked"), body=b"hello"),
+            replace(
+                with_header("Transfer-Encoding", "xchunked"), is_chunked=True, body=b"a"
+            ),
             "a request that could be read as another one",
         ),
         (

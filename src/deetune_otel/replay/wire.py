@@ -64,6 +64,7 @@ def _check(request: HttpRequest) -> None:
             "content-length" in names
             or names.count("transfer-encoding") > 1
             or request.version == "1.0"
+            or not request.is_chunked
         )
     ):
         raise Unsendable("a request whose length is in doubt")

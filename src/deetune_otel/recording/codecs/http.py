@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/1: bytes to requests and responses, and back (RFC 9112).
 
-What a careful server refuses is refused here too: two lengths that differ, a length beside
-chunks. Then it cannot be said where the next message begins, and a wrong guess would pair
-requests with others' responses.
+Where nobody can say where a message ends (two lengths that differ, a length beside chunks, a chunk
+without a size), its head is known all the same: a request ends with it, and what follows is
+refused; a response lasts until the connection's end. A wrong guess would pair requests with
+others' responses.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ __all__ = ["encode", "requests", "responses"]
 MAX_HEAD_BYTES: Final = 256 << 10
 # "1fffffff;name=value": hexadecimal digits and extensions nobody uses.
 MAX_CHUNK_LINE_BYTES: Final = 4096
+# A line of the PROXY protocol; its second version's header is shorter, what follows has a length.
+MAX_PREAMBLE_BYTES: Final = 107
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 # Of what is fed, looked at in one go: what stands behind a body or chunk is moved.
 _SLICE_BYTES: Final = 16 << 10
@@ -40,6 +43,11 @@ _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rf"({_WORD}) ([^ \t\r\n]+) HTTP/(1\.[0-9])")
 _STATUS_LINE: Final = re.compile(r"HTTP/(1\.[0-9]) ([1-9][0-9][0-9])(?: ([^\r\n]*))?")
 _NAME: Final = re.compile(_WORD)
+# Of the PROXY protocol (haproxy's proxy-protocol.txt), before a connection's first request.
+_PREAMBLE: Final = re.compile(
+    rb"PROXY [^\n]{0,101}\n|\r\n\r\n\0\r\nQUIT\n..(?P<length>..)", re.DOTALL
+)
+_PREAMBLES: Final = (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
@@ -79,6 +87,8 @@ class _Decoder:
     def _feed(self, data: bytes) -> None:
         while data:
             if self._state is _State.OTHER:
+                if self._found:
+                    return  # it is given first; whatever comes next is refused
                 _refuse("this connection speaks no HTTP any more")
             if not self._is_reading_lines():
                 data = data[self._take_body(data) :]
@@ -154,7 +164,10 @@ class _Decoder:
         return used
 
     def _head(self, at: int) -> int:
-        blank = at
+        preamble = self._preamble() if not self._next else 0
+        if preamble is None:
+            return 0
+        blank = max(at, preamble)
         while blank < len(self._buffer) and self._buffer[blank] in b"\r\n":
             blank += 1  # empty lines before a message
         found = _HEAD_END.search(self._buffer, max(blank, at + self._searched - 3))
@@ -182,7 +195,8 @@ class _Decoder:
         line = bytes(self._buffer[at:end]).removesuffix(b"\r")
         if self._state is _State.CHUNK_END:
             if line:
-                _refuse("a chunk that is longer than it says")
+                self._odd("a chunk that is longer than it says")
+                return 0
             self._state = _State.CHUNK_SIZE
         elif self._state is _State.TRAILERS:
             if line:
@@ -192,7 +206,8 @@ class _Decoder:
         else:
             size = _CHUNK_SIZE.fullmatch(line)
             if size is None:
-                _refuse("no size of a chunk")
+                self._odd("no size of a chunk")
+                return 0
             self._left = int(size[1], 16)
             self._state = _State.CHUNK if self._left else _State.TRAILERS
         return end + 1 - at
@@ -203,6 +218,14 @@ class _Decoder:
         self._found.append(Decoded(self._message(end - self._first), self._first, end))
         self._state = _State.HEAD
         self._searched = 0
+
+    def _preamble(self) -> int | None:
+        """Bytes of what comes before the first message; None: more of it is to come."""
+        return 0
+
+    def _odd(self, why: str) -> None:
+        """Within a message whose end nobody can tell. Raises CodecError."""
+        _refuse(why)
 
     def _begin(self, first: str, headers: Headers) -> None:
         raise NotImplementedError
@@ -223,6 +246,7 @@ class _Decoder:
 class _Requests(_Decoder):
     _method = _target = _version = ""
     _headers: Headers = ()
+    _is_chunked = False
 
     def _begin(self, first: str, headers: Headers) -> None:
         line = _REQUEST_LINE.fullmatch(first)
@@ -230,8 +254,37 @@ class _Requests(_Decoder):
             _refuse("no request line")
         self._method, self._target, self._version = line.groups()
         self._headers = headers
-        self._is_chunked = _is_chunked(headers)
-        self._follows(None if self._is_chunked else _length(headers) or 0)
+        try:
+            self._is_chunked = _is_chunked(headers)
+            length = None if self._is_chunked else _length(headers) or 0
+        except CodecError:
+            self._is_chunked = False
+            self._follows(0)
+            self._state = _State.OTHER
+        else:
+            self._follows(length)
+
+    def _preamble(self) -> int | None:
+        found = _PREAMBLE.match(self._buffer)
+        if found is not None:
+            length = int.from_bytes(found["length"] or b"")
+            return (
+                found.end() + length
+                if len(self._buffer) >= found.end() + length
+                else None
+            )
+        begin = bytes(self._buffer[:12])
+        may_begin = any(
+            one.startswith(begin) or begin.startswith(one) for one in _PREAMBLES
+        )
+        is_open = len(self._buffer) <= MAX_PREAMBLE_BYTES and b"\n" not in begin[6:]
+        return None if may_begin and is_open else 0
+
+    def _odd(self, why: str) -> None:
+        if self._state is not _State.CHUNK_SIZE:
+            _refuse(why)
+        self._finish()
+        self._state = _State.OTHER
 
     def _message(self, wire_bytes: int) -> Message:
         return HttpRequest(
@@ -271,18 +324,26 @@ class _Responses(_Decoder):
             method == "CONNECT" and 200 <= self._status < 300
         )
         self._has_no_body = is_tunnel or method == "HEAD" or self._status in (204, 304)
-        self._is_chunked = not self._has_no_body and _is_chunked(headers)
-        length = None if self._is_chunked else _length(headers)
+        length, self._is_chunked, is_odd = None, False, False
+        try:
+            self._is_chunked = not self._has_no_body and _is_chunked(headers)
+            length = None if self._is_chunked else _length(headers)
+        except CodecError:
+            is_odd = True
         self._is_until_close = False
         if self._has_no_body:
             self._follows(0)
             if is_tunnel:
                 self._state = _State.OTHER
-        elif length is None and not self._is_chunked:
+        elif is_odd or (length is None and not self._is_chunked):
             self._is_until_close = True
             self._state = _State.UNTIL_CLOSE
         else:
             self._follows(length)
+
+    def _odd(self, why: str) -> None:  # noqa: ARG002 -- the connection's end tells the message's
+        self._is_chunked, self._is_until_close = False, True
+        self._state = _State.UNTIL_CLOSE
 
     def _message(self, wire_bytes: int) -> Message:
         return HttpResponse(
