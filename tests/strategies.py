@@ -17,6 +17,8 @@ from tests.cases.http import chunked
 from tests.cases.redis import command
 from tests.host.engine import Call, Chunk
 
+from deetune_otel.config.http_path import folded
+from deetune_otel.config.routes import kept_segments
 from deetune_otel.protocols.redis import ERROR_CODES
 
 __all__ = ["fold", "garbage", "http_turns", "redis_turns", "schedules", "targets"]
@@ -44,8 +46,26 @@ _INTERIM: Final = (
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nContent-Length: 9\r\n\r\n",
 )
-_SEGMENTS: Final = st.text("abvV019._%{}-", max_size=8) | st.sampled_from(
-    ["users", "v1", "v12", "v123", "x" * 40, "4" * 60]
+_PATH_WORDS: Final = st.text("abvVAB019", max_size=4) | st.sampled_from(
+    [
+        "users",
+        "Users",
+        "ID",
+        "v1",
+        "v12",
+        "v123",
+        "7",
+        "42",
+        "x" * 65,
+        "aB0" * 6,
+        "%20",
+        "",
+    ]
+)
+_SEGMENTS: Final = (
+    st.lists(_PATH_WORDS | st.sampled_from("._-%{}:;@("), max_size=7).map("".join)
+    | st.text("abvV019._%{}-;(", max_size=8)
+    | st.sampled_from(sorted(kept_segments(())))
 )
 _NAMES: Final = st.sampled_from(
     [
@@ -66,12 +86,12 @@ _LINES: Final = st.tuples(_NAMES, _VALUES).map(lambda line: b"%b: %b\r\n" % line
 _BODIES: Final = st.binary(max_size=60) | st.sampled_from([b"G" * 512, b"H" * 1300])
 
 
-def fold(target: str) -> str:
+def fold(target: str, kept: frozenset[str] = frozenset()) -> str:
     """What the kernel's signature tells of a request's target."""
     path = re.split("[?#]", target, maxsplit=1)[0]
+    segments = (segment.partition(";")[0] for segment in path.split("/"))
     return "/".join(
-        "{}" if re.search("[0-9]", s) and not re.fullmatch("v[0-9]{1,2}", s) else s
-        for s in path.split("/")
+        segment if segment in kept else folded(segment, "\0") for segment in segments
     )
 
 

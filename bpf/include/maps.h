@@ -264,6 +264,14 @@ struct { /* direct-mapped cache of operations: a hit costs 3 ns instead of 40 */
 	__type(value, __u64);
 } operation_cache SEC(".maps");
 
+struct { /* hash of a path's segment that is no identifier -> nothing; user space inserts before the
+	    doors open */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} kept_segments SEC(".maps");
+
 enum dt_serving_size {
 	DT_SERVING = 16384, /* a power of two: threads, by the low bits of their id */
 };

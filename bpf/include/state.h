@@ -38,6 +38,16 @@ enum dt_phase {
 	DT_PHASE_PROTOCOL = 8,	  /* from here on each protocol's own */
 };
 
+/* HTTP: the current segment of the path, and its current part. */
+struct dt_path {
+	__u64 segment; /* hash of the parts before, as they count */
+	__u64 text;    /* as they are written */
+	__u32 shape;   /* of the part: what it is made of */
+	__u8 state;    /* enum dt_path_state */
+	__u8 last;     /* class of the byte before */
+	__u8 pad[2];
+};
+
 /* One direction's place in its stream: can stop and go on at any byte. */
 struct dt_walker {
 	__u64 skip;	  /* bytes to pass over unread */
@@ -50,7 +60,7 @@ struct dt_walker {
 	__u64 word; /* the last eight bytes of a token */
 	union {
 		__u64 number; /* being read */
-		__u64 base;   /* HTTP: the hash before the current path segment */
+		__u64 base;   /* HTTP: the hash before the current segment of the path */
 	};
 	__u32 ordinal; /* messages finished */
 	__u32 left;    /* values still to come in it */
@@ -61,7 +71,10 @@ struct dt_walker {
 	__u8 segment;
 	__u8 carry_bytes;
 	__u8 pad;
-	__u8 carry[DT_CARRY];
+	union {
+		__u8 carry[DT_CARRY];
+		struct dt_path path;
+	};
 };
 
 enum dt_conn_flag {

@@ -356,9 +356,9 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		}
 		if (is_request && s->end - s->pos >= 4 &&
 		    (__u32)dt_word(s, s->pos) == DT_BYTES8('G', 'E', 'T', ' ', 0, 0, 0, 0)) {
-			m->hash = dt_hash(dt_hash(dt_hash(dt_hash(DT_HASH_START, 'G'), 'E'), 'T'),
-					  ' ');
-			m->base = m->hash;
+			dt_path_begin(
+				m, dt_hash(dt_hash(dt_hash(dt_hash(DT_HASH_START, 'G'), 'E'), 'T'),
+					   ' '));
 			m->at = 3;
 			m->phase = DT_HTTP_PATH;
 			s->pos += 4;
@@ -374,6 +374,8 @@ static __always_inline int dt_http_step(struct dt_walker *m, struct dt_scratch *
 		return dt_http_method(m, s);
 	case DT_HTTP_PATH:
 		return dt_http_path(m, s);
+	case DT_HTTP_PARAMETERS:
+		return dt_http_parameters(m, s);
 	case DT_HTTP_VERSION:
 		return dt_http_version(m, s, f);
 	case DT_HTTP_STATUS:

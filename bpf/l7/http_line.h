@@ -4,17 +4,17 @@
  *
  * A request is told by a method that is known, or else by the end of its line: any token may be a
  * method (RFC 9110, 9.1), so behind one that nobody knows the line must end in " HTTP/1.x". The
- * signature is a hash over method and path up to '?', where a segment that holds a digit counts as
- * '{}', unless it is a version: 'v' and one or two digits.
+ * signature is a hash over method and path (http_path.h).
  */
 #pragma once
 
-#include "walk.h"
+#include "http_path.h"
 
 enum dt_http_phase {
 	DT_HTTP_METHOD = DT_PHASE_PROTOCOL,
 	DT_HTTP_PATH,
-	DT_HTTP_VERSION, /* the rest of a line that must end in one */
+	DT_HTTP_PARAMETERS, /* of a segment of it */
+	DT_HTTP_VERSION,    /* the rest of a line that must end in one */
 	DT_HTTP_STATUS,
 	DT_HTTP_FIRST_LINE, /* the rest of it */
 	DT_HTTP_NAME,	    /* of a header */
@@ -36,7 +36,6 @@ enum dt_http_bound {
 	/* Of a line whose method is not known. Servers refuse request lines of 8 to 32 KB; without
 	 * a bound a text that has no lines would be looked at to its end. */
 	DT_REQUEST_LINE_BYTES = 1 << 16,
-	DT_PATH_BYTES = 32,   /* of a path in one step */
 	DT_VERSION_BYTES = 8, /* "HTTP/1.1" */
 	DT_EMPTY_BYTES = 4,   /* of empty lines before a connection's first request */
 	DT_PREAMBLE_BYTES = 16,
@@ -52,40 +51,6 @@ enum dt_http_flag {
 	DT_HTTP_DIGITS = 64,   /* of a chunk's size */
 	DT_HTTP_ODD = 64,      /* in a head: nobody can say where the body ends */
 	DT_HTTP_STRANGE = 128, /* the method is none that is known */
-};
-
-/* What a path segment has been so far, and what comes next: a table, because the verifier follows
- * branches on a state that it knows, sixteen bytes deep. */
-enum dt_http_segment {
-	DT_SEGMENT_START = 0,
-	DT_SEGMENT_PLAIN = 1,
-	DT_SEGMENT_V = 2, /* "v" */
-	DT_SEGMENT_V1 = 3,
-	DT_SEGMENT_V12 = 4,
-	DT_SEGMENT_DIGIT = 5, /* to be collapsed */
-};
-
-enum dt_http_class {
-	DT_CLASS_OTHER = 0,
-	DT_CLASS_DIGIT = 1,
-	DT_CLASS_V = 2,
-	DT_CLASS_SLASH = 3,
-	DT_CLASS_END = 4,
-};
-
-static const __u8 dt_http_classes[256] = {
-	[0 ... ' '] = DT_CLASS_END, ['?'] = DT_CLASS_END, ['#'] = DT_CLASS_END,
-	['/'] = DT_CLASS_SLASH,	    ['v'] = DT_CLASS_V,	  ['0' ... '9'] = DT_CLASS_DIGIT,
-};
-
-/* Not 32 bytes long: clang would put it into a section of its own. */
-static const __u8 dt_http_segments[8][8] = {
-	[DT_SEGMENT_START] = { DT_SEGMENT_PLAIN, DT_SEGMENT_DIGIT, DT_SEGMENT_V },
-	[DT_SEGMENT_PLAIN] = { DT_SEGMENT_PLAIN, DT_SEGMENT_DIGIT, DT_SEGMENT_PLAIN },
-	[DT_SEGMENT_V] = { DT_SEGMENT_PLAIN, DT_SEGMENT_V1, DT_SEGMENT_PLAIN },
-	[DT_SEGMENT_V1] = { DT_SEGMENT_DIGIT, DT_SEGMENT_V12, DT_SEGMENT_DIGIT },
-	[DT_SEGMENT_V12] = { DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT },
-	[DT_SEGMENT_DIGIT] = { DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT, DT_SEGMENT_DIGIT },
 };
 
 /* What a token is made of (RFC 9110, 5.6.2). */
@@ -190,10 +155,9 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 
 static __always_inline int dt_http_path_end(struct dt_walker *m)
 {
-	if (m->segment == DT_SEGMENT_DIGIT)
-		m->hash = dt_hash(dt_hash(m->base, '{'), '}');
-	m->hash = dt_signature_of(m->hash);
+	m->hash = dt_signature_of(m->base);
 	m->phase = DT_HTTP_FIRST_LINE;
+	m->path = (struct dt_path){}; /* a header's name will stand there */
 	if (m->flags & DT_HTTP_STRANGE) {
 		m->at = DT_VERSION_BYTES + 1; /* of the last word: no version's */
 		m->phase = DT_HTTP_VERSION;
@@ -207,33 +171,46 @@ static __always_inline int dt_http_line_goes_on(const struct dt_walker *m)
 	return m->flags & DT_HTTP_STRANGE && m->bytes > DT_REQUEST_LINE_BYTES ? DT_BAD : DT_GO_ON;
 }
 
-static __always_inline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
+/* Not static, so that the verifier looks at it once. */
+__noinline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
 {
-	__u32 pos = s->pos, end = s->end;
-	__u64 hash = m->hash, base = m->base;
-	__u8 segment = m->segment, class = 0;
+	if (!m || !s)
+		return DT_BAD;
+	for (int i = 0; i < DT_PATH_PARTS && s->pos < s->end; i++) {
+		__u32 class;
 
-	for (int i = 0; i < DT_PATH_BYTES && pos < end; i++) {
-		__u8 c = dt_byte(s, pos);
-
-		class = dt_http_classes[c];
+		dt_forget_values();
+		class = dt_path_walk(m, s);
+		if (class < DT_CLASS_SPLIT && m->path.state != DT_PART_SPLIT)
+			continue;
+		dt_path_part(m, class, dt_byte(s, s->pos));
 		if (class == DT_CLASS_END)
+			return dt_http_path_end(m);
+		if (class >= DT_CLASS_SPLIT)
+			s->pos++;
+		if (class == DT_CLASS_PARAMETER) {
+			m->phase = DT_HTTP_PARAMETERS;
 			break;
-		pos++;
-		if (class == DT_CLASS_SLASH) {
-			if (segment == DT_SEGMENT_DIGIT)
-				hash = dt_hash(dt_hash(base, '{'), '}');
-			hash = base = dt_hash(hash, c);
-		} else {
-			hash = dt_hash(hash, c);
 		}
-		segment = dt_http_segments[segment & 7][class & 7];
 	}
-	s->pos = pos;
-	m->hash = hash;
-	m->base = base;
-	m->segment = segment;
-	return class == DT_CLASS_END ? dt_http_path_end(m) : dt_http_line_goes_on(m);
+	return dt_http_line_goes_on(m);
+}
+
+/* ";name=value" to the end of the segment: names no operation. */
+static __always_inline int dt_http_parameters(struct dt_walker *m, struct dt_scratch *s)
+{
+	for (int i = 0; i < DT_TOKEN_BYTES && s->pos < s->end; i++) {
+		__u8 class = dt_path_classes[dt_byte(s, s->pos)];
+
+		if (class == DT_CLASS_END)
+			return dt_http_path_end(m);
+		s->pos++;
+		if (class == DT_CLASS_SLASH) {
+			m->phase = DT_HTTP_PATH;
+			return DT_GO_ON;
+		}
+	}
+	return dt_http_line_goes_on(m);
 }
 
 /* The line of the PROXY protocol's first version, which tells a server who its client is. */
@@ -317,8 +294,7 @@ static __always_inline int dt_http_method(struct dt_walker *m, struct dt_scratch
 				m->flags |= DT_HTTP_IS_HEAD;
 			else if (m->word == 0x434f4e4e454354ULL)
 				m->flags |= DT_HTTP_IS_CONNECT;
-			m->hash = dt_hash(m->hash, ' ');
-			m->base = m->hash;
+			dt_path_begin(m, dt_hash(m->hash, ' '));
 			m->phase = DT_HTTP_PATH;
 			s->pos = pos;
 			return DT_GO_ON;

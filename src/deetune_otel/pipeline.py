@@ -23,6 +23,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector
 
 from deetune_otel import __version__, status
 from deetune_otel.atlas import Atlas, zone_of
+from deetune_otel.config.http_path import segment_hash
 from deetune_otel.counting import Counting
 from deetune_otel.departures import Departures
 from deetune_otel.export.otlp import left_out
@@ -570,6 +571,7 @@ def kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:
         netns=current() if kernel.network_namespaces == "own" else 0,
         slow_ns=int(config.spans.slow_s * 1e9),
         spans_per_second=spans_per_second,
+        kept_segments=tuple(map(segment_hash, config.routes.kept_segments)),
         operations_per_owner=kernel.operations_per_service,
         max_owners=kernel.max_owners,
         max_edges=kernel.max_edges,

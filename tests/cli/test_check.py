@@ -325,9 +325,9 @@ def test_print_config_prints_what_can_be_loaded_and_asks_no_kernel(
 MISTAKES: Final = [
     (["web.prot=80"], "", "did you mean 'web.port'?"),
     (
-        ["routes.patterns=['/@{user}/lists']"],
+        ["routes.patterns=['/{user}s/lists']"],
         "",
-        "routes.patterns[0]: '/@{user}/lists':",
+        "routes.patterns[0]: '/{user}s/lists':",
     ),
     (
         ["topology.peers=['http://a..b:8127']"],

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
+from deetune_otel.config.routes import WELL_KNOWN
 from deetune_otel.config.schema import (
     AgentSettings,
     Config,
@@ -76,10 +77,14 @@ def test_a_configuration_does_not_change() -> None:
             "patterns[1]: a route begins with '/', got 'b'",
         ),
         (
-            lambda: RouteSettings(patterns=("/a", "/@{user}")),
+            lambda: RouteSettings(patterns=("/a", "/:user")),
+            "patterns[1]: '/:user': a parameter is written '{id}', got ':user'",
+        ),
+        (
+            lambda: RouteSettings(patterns=tuple(f"/{i}" for i in range(1024))),
             (
-                "patterns[1]: '/@{user}': a parameter is a whole segment; "
-                "write '{id}' for '@{user}'"
+                "patterns: 1024 segments look like identifiers and are to be kept apart, of "
+                f"{1024 - len(WELL_KNOWN)} that can be; write '{{id}}' for those that are values"
             ),
         ),
         (

@@ -17,6 +17,7 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self
 
+from deetune_otel.config.http_path import segment_hash
 from deetune_otel.model import End, LedgerLine, Protocol, Role, Transport, Wire
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "events_enum",
     "io",
     "judge",
+    "keep",
     "limit",
     "opened",
     "refused",
@@ -329,6 +331,11 @@ def limit(what: Limit, size: int) -> bytes:
     return _operation("L", what=what, size=size)
 
 
+def keep(segment: str) -> bytes:
+    """A segment of paths is no identifier, whatever it looks like."""
+    return _operation("K") + segment_hash(segment).to_bytes(8, "little")
+
+
 def build(to: Path) -> Path:
     """Compiles the kernel's code for this machine."""
     compiler = shutil.which("clang")
@@ -401,9 +408,11 @@ class Host:
         closed: bool = False,
         midstream: bool = False,
         transport: Transport = Transport.TCP,
+        kept: Iterable[str] = (),
     ) -> Seen:
         """The chunks of one fresh connection; what it leaves must balance."""
-        script = [opened(role, transport=transport, midstream=midstream)]
+        script = [keep(segment) for segment in kept]
+        script.append(opened(role, transport=transport, midstream=midstream))
         script += [io(chunk, role) for chunk in chunks]
         if closed:
             script.append(close())

@@ -20,6 +20,7 @@ enum host_code {
 	HOST_WATCH = 'R',   /* a socket is registered in an epoll instance */
 	HOST_WAIT = 'W',    /* the thread sleeps; what: enum host_wait; descriptors follow */
 	HOST_JUDGE = 'J',   /* says which outcomes are errors; bytes: how many */
+	HOST_KEEP = 'K',    /* a segment of paths that is no identifier; its hash follows */
 };
 
 enum host_call {
@@ -369,6 +370,15 @@ static void host_do_limit(const struct host_op *op)
 		host_map_of(maps[op->what])->limit = op->bytes;
 }
 
+static void host_do_keep(const __u8 *data)
+{
+	__u32 none = 0;
+	__u64 hash;
+
+	memcpy(&hash, data, sizeof(hash));
+	bpf_map_update_elem(&kept_segments, &hash, &none, BPF_ANY);
+}
+
 static void host_do_thread(const struct host_op *op)
 {
 	host_process.pid = op->bytes;
@@ -450,6 +460,8 @@ static void host_next(void)
 	host_script = data;
 	if (op.code == HOST_WAIT)
 		host_script += op.iovs * sizeof(__u32);
+	if (op.code == HOST_KEEP)
+		host_script += sizeof(__u64);
 	if (op.code == HOST_IO)
 		host_script += op.iovs * sizeof(__u32) + op.bytes;
 	if (op.sock >= HOST_SOCKS || host_script > host_script_end)
@@ -491,6 +503,9 @@ static void host_next(void)
 		break;
 	case HOST_JUDGE:
 		host_do_judge(&op);
+		break;
+	case HOST_KEEP:
+		host_do_keep(data);
 		break;
 	default:
 		abort();

@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.case import Case, Turn
 from tests.cases.http import CASES, METHODS, NOT_HTTP, OK, chunked
 from tests.host.engine import Call, Chunk, Host, Seen
-from tests.host.feeding import BOTH, WAYS, feed_case, operations_agree, splits
-from tests.strategies import fold, http_turns, schedules, targets
+from tests.host.feeding import BOTH, WAYS, feed_case, splits
+from tests.strategies import http_turns, schedules
 
 from deetune_otel.model import End, LedgerLine, Protocol, Role
-from deetune_otel.protocols import http
-from deetune_otel.protocols.routes import Routes
 
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 by_role = pytest.mark.parametrize("role", BOTH)
@@ -259,32 +255,6 @@ def test_head_is_kept_for_its_span(host: Host) -> None:
         ]
         (exchange,) = host.feed([*pieces, ANSWER]).exchanges
         assert exchange.head == long.data[:256]
-
-
-def named(host: Host, paths: Sequence[str]) -> None:
-    """Equal signatures for equal folds alone, and one name for one signature."""
-    chunks = [chunk for path in paths for chunk in (request(path), ANSWER)]
-    seen = host.feed(chunks)
-    operations_agree(seen.exchanges, map(fold, paths))
-    names = {
-        (x.signature, http.operation(x.head, Routes()).name) for x in seen.exchanges
-    }
-    assert len(names) == len({signature for signature, _ in names})
-    # What goes up to be named is one sample of each.
-    sampled = [operation.signature for operation in seen.operations]
-    assert sorted(sampled) == sorted({x.signature for x in seen.exchanges})
-
-
-@shrinks
-@given(
-    paths=st.lists(targets().filter(lambda t: len(t) < 200), min_size=1, max_size=8),
-    digits=st.text("0123456789", min_size=1, max_size=9),
-)
-def test_name_is_a_function_of_the_signature(
-    host: Host, paths: list[str], digits: str
-) -> None:
-    twins = [fold(path).replace("{}", "x" + digits) for path in paths]
-    named(host, [*paths, *twins])
 
 
 def test_what_is_no_call_after_an_upgrade(host: Host) -> None:

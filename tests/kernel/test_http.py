@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.cases.http import METHODS, PREAMBLES
+from tests.cases.paths import APART, KEPT, NAMED
 from tests.kernel.messages import OK, chunked, get, head, post, response
 from tests.kernel.observe import Bytes, Call, Calls, Watch, http, unknown
+from tests.strategies import fold
 
+from deetune_otel.config.http_path import segment_hash
+from deetune_otel.config.routes import kept_segments
 from deetune_otel.model import End, Protocol, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.kernel.actor import Actor, Ends
+    from tests.kernel.conftest import Watching
 
 pytestmark = pytest.mark.kernel
 
 HTTP: Final = Protocol.HTTP
 UNKNOWN: Final = Protocol.UNKNOWN
 MEGABYTES: Final = 10_000_000
+PATHS: Final = (*APART, *(path for path, _ in NAMED))
 
 
 def same(*exchanges: tuple[bytes, bytes], bodies: tuple[int, int] = (0, 0)) -> Calls:
@@ -56,18 +62,33 @@ def test_keep_alive(
         assert names == {b"GET /a?q=1": 3, b"GET /b": 3}
 
 
-def test_operations_collapse_segments_with_digits(
+def test_paths_are_operations_but_for_their_identifiers(
     watch: Watch, server: Actor, connect: Callable[..., Ends]
 ) -> None:
     ends = connect()
-    for path in ("/users/1", "/users/22", "/users/x", "/v1/users", "/v2/users"):
+    seen = kept_segments(())
+    paths = [path for path in PATHS if seen.isdisjoint(path.split("/"))]
+    for path in paths:
         ends.call(get(path), OK)
+    folds = [fold(path) for path in paths]
     assert watch.operations(server.pid) == {
-        b"GET /users/1": 2,
-        b"GET /users/x": 1,
-        b"GET /v1/users": 1,
-        b"GET /v2/users": 1,
+        b"GET " + paths[folds.index(one)].encode(): folds.count(one)
+        for one in set(folds)
     }
+
+
+def test_kept_segments_are_operations_of_their_own(
+    watching: Watching, server: Actor, connect: Callable[..., Ends]
+) -> None:
+    with watching(kept_segments=tuple(map(segment_hash, KEPT))) as watch:
+        ends = connect()
+        paths = [f"/x/{segment}/y" for segment in (*KEPT, "2010-04-02", "42.xml")]
+        for path in (*paths, "/x/42/y"):
+            ends.call(get(path), OK)
+        counts = {f"GET {path}".encode(): 1 for path in paths}
+        counts[b"GET /x/2010-04-02/y"] = 2
+        assert watch.operations(server.pid) == counts
+        ends.close()
 
 
 @pytest.mark.parametrize("depth", [2, 16, 17, 100])

@@ -12,7 +12,7 @@ from tests.factories import exchange, key
 from deetune_otel.model import End, Role
 from deetune_otel.protocols import http
 from deetune_otel.protocols.contract import CLOSED
-from deetune_otel.protocols.routes import OVERFLOW, Routes
+from deetune_otel.protocols.routes import Routes
 
 NAMES = [
     (
@@ -63,7 +63,15 @@ def test_operation_uses_patterns_and_cap() -> None:
     routes = Routes(["/files/*"], max_routes=1)
     assert http.operation(b"GET /files/a/b HTTP/1.1\r\n", routes).name == "GET /files/*"
     assert http.operation(b"GET /a HTTP/1.1\r\n", routes).name == "GET /a"
-    assert http.operation(b"GET /b HTTP/1.1\r\n", routes) == OVERFLOW
+    beyond = http.operation(b"GET /b HTTP/1.1\r\n", routes)
+    assert beyond.name == "GET /*"
+    assert beyond.attributes == {
+        "http.request.method": "GET",
+        "http.route": "/*",
+        "otel.metric.overflow": True,
+        "url.scheme": "http",
+    }
+    assert http.operation(b"FOO /b HTTP/1.1\r\n", routes).name == "HTTP /*"
 
 
 OUTCOMES = [

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, Literal, NamedTuple
 
 from deetune_otel.config.hosts import is_host, wrong_with_url
-from deetune_otel.config.routes import RoutePattern
+from deetune_otel.config.routes import RoutePattern, kept_segments
 
 __all__ = [
     "About",
@@ -313,7 +313,7 @@ class RouteSettings(Section):
     patterns: tuple[str, ...] = field(
         default=(),
         metadata=about(
-            "Known routes such as `/users/{id}/orders`; tried in order, before the heuristic that replaces segments that look like identifiers."
+            "Known routes such as `/users/{id}/orders`, `/@{user}/*` or `/{file}.json`; tried in order, before the heuristic that replaces what looks like an identifier."
         ),
     )
     max_per_service: int = field(
@@ -327,11 +327,21 @@ class RouteSettings(Section):
 
     def __post_init__(self) -> None:
         Section.__post_init__(self)
+        parsed = []
         for index, pattern in enumerate(self.patterns):
             try:
-                RoutePattern.parse(pattern)
+                parsed.append(RoutePattern.parse(pattern))
             except ValueError as error:
                 raise SettingError(f"patterns[{index}]", str(error)) from None
+        try:
+            kept_segments(parsed)
+        except ValueError as error:
+            raise SettingError("patterns", str(error)) from None
+
+    @property
+    def kept_segments(self) -> frozenset[str]:
+        """Segments of a path that look like identifiers and are names."""
+        return kept_segments(map(RoutePattern.parse, self.patterns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

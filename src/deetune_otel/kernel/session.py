@@ -98,6 +98,7 @@ _MAPS: Final = {
     "operation_cache": (MapType.ARRAY, "", ""),
     "records": (MapType.RINGBUF, "", ""),
     "news": (MapType.RINGBUF, "", ""),
+    "kept_segments": (MapType.HASH, "", ""),
     "recording": (MapType.ARRAY_OF_MAPS, "", ""),
     "recording_rules": (MapType.ARRAY, "", "dt_recording_rules"),
     "recorded": (MapType.HASH, "dt_recorded_key", "dt_recorded"),
@@ -107,6 +108,7 @@ _BPF_F_MMAPABLE: Final = 1 << 10
 # Records taken by one poll(): 0.3 MB of them, 3 ms to decode.
 _RECORDS_PER_POLL: Final = 512
 _U32: Final = struct.Struct("=I")
+_U64: Final = struct.Struct("=Q")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,8 @@ class KernelSettings:
     netns: int = 0  # only this network namespace, by its inode number; 0: all
     slow_ns: int = 1_000_000_000  # from here an exchange is preferred for a span
     spans_per_second: int = 100  # of each owner that has no limit of its own
+    # Segments of HTTP's paths that are no identifiers though they look like some, by their hash.
+    kept_segments: tuple[int, ...] = ()
     operations_per_owner: int = 500
     edges_per_owner: int = 4096
     # The hashes grow as they fill: a high bound costs nothing before it is needed.
@@ -158,6 +162,7 @@ class KernelSettings:
             "joins": 2 * self.max_edges,
             "series": self.max_series,
             "operations": self.max_operations,
+            "kept_segments": max(1, len(self.kept_segments)),
             "live": self.max_connections,
             "hashed_conns": self.max_connections,
             "hashed_flights": self.max_connections,
@@ -229,7 +234,7 @@ class Kernel:
             bpf: BpfObject, programs: Collection[str], stack: ExitStack
         ) -> Kernel:
             kernel = cls(library, bpf, records, programs, stack)
-            kernel._start(settings.max_owners)
+            kernel._start(settings)
             kernel._stack = stack.pop_all()
             return kernel
 
@@ -494,9 +499,11 @@ class Kernel:
                 self._closed = True
                 self._stack.close()
 
-    def _start(self, max_owners: int) -> None:
-        for owner_id in range(1, max_owners + 1):
+    def _start(self, settings: KernelSettings) -> None:
+        for owner_id in range(1, settings.max_owners + 1):
             self._maps["owner_ids"].push(_U32.pack(owner_id))
+        for segment in settings.kept_segments:
+            self._maps["kept_segments"].update(_U64.pack(segment), _U32.pack(0))
         answer_bytes = {_READ_OPEN: self._maps["ledger"].value_size}
         for name in _ASKED:  # nothing is there yet: whether they may be asked at all
             with refusable(name, Doing.RUN):

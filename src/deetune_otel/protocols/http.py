@@ -46,6 +46,7 @@ from deetune_otel.protocols.contract import (
     error,
     server_endpoint,
 )
+from deetune_otel.protocols.routes import ANY_ROUTE, OVERFLOW_ATTRIBUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,7 +149,20 @@ def operation(head: bytes, routes: Routes) -> Operation:
         route = _route(parsed, routes)
         attributes[HTTP_ROUTE] = route
         name = f"{name} {route}"
-    return routes.capped(Protocol.HTTP, Operation(name=name, attributes=attributes))
+    return routes.capped(
+        Protocol.HTTP,
+        Operation(name=name, attributes=attributes),
+        beyond=_beyond(method, attributes),
+    )
+
+
+def _beyond(method: str, attributes: Attributes) -> Operation:
+    """What a route is counted as that is one too many: its method alone is told."""
+    name = "HTTP" if method == _OTHER else method
+    return Operation(
+        name=f"{name} {ANY_ROUTE}",
+        attributes=attributes | {HTTP_ROUTE: ANY_ROUTE, OVERFLOW_ATTRIBUTE: True},
+    )
 
 
 def outcome(key: SeriesKey, role: Role) -> Outcome:
