@@ -15,6 +15,7 @@ from deetune_otel.model import (
     Service,
 )
 from deetune_otel.naming import Names, no_edge
+from deetune_otel.protocols import http
 from deetune_otel.protocols.routes import OVERFLOW, Routes
 from deetune_otel.signals.red import OVERFLOW_SERVICE
 
@@ -55,6 +56,12 @@ def test_what_names_no_operation_needs_no_sample() -> None:
     assert named.is_named(key(signature=0))
     assert named.is_named(key(signature=1))
     assert named.operation(key(signature=1)) is OVERFLOW
+    for signature, method in enumerate(http.OVERFLOWS, start=2):
+        assert named.is_named(key(signature=signature))
+        operation = named.operation(key(signature=signature))
+        assert operation.name == f"{method} /*"
+        assert operation.attributes["otel.metric.overflow"] is True
+    assert not named.is_named(key(signature=16))
 
 
 def test_processes_of_one_service_share_its_cap() -> None:

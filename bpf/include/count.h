@@ -324,7 +324,7 @@ __noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
 	dt_settle(c, DT_COUNTED, 1, x->request.bytes + x->response.bytes);
 	if (c->edge_overflow)
 		dt_note(DT_OVERFLOW_EDGES, 1, 0);
-	if (x->key.signature == DT_SIGNATURE_OVERFLOW)
+	if (x->key.signature >= DT_SIGNATURE_OVERFLOW && x->key.signature < DT_SIGNATURE_HASHES)
 		dt_note(DT_OVERFLOW_OPERATIONS, 1, 0);
 	return 0;
 }

@@ -69,6 +69,17 @@ enum dt_dns_outcome {
 enum dt_signature {
 	DT_SIGNATURE_NONE = 0,	   /* the protocol names no operation */
 	DT_SIGNATURE_OVERFLOW = 1, /* over the cap of operations: otel.metric.overflow */
+	/* of HTTP, by method */
+	DT_SIGNATURE_OVERFLOW_GET = 2,
+	DT_SIGNATURE_OVERFLOW_PUT = 3,
+	DT_SIGNATURE_OVERFLOW_HEAD = 4,
+	DT_SIGNATURE_OVERFLOW_POST = 5,
+	DT_SIGNATURE_OVERFLOW_PATCH = 6,
+	DT_SIGNATURE_OVERFLOW_TRACE = 7,
+	DT_SIGNATURE_OVERFLOW_QUERY = 8,
+	DT_SIGNATURE_OVERFLOW_DELETE = 9,
+	DT_SIGNATURE_OVERFLOW_OPTIONS = 10,
+	DT_SIGNATURE_HASHES = 16, /* from here on */
 };
 
 enum dt_limit {
@@ -221,7 +232,7 @@ enum dt_ledger_line {
 	/* not lost, beside the balance */
 	DT_OVERFLOW_SERIES = 2,	    /* counted in series_overflow: the map was full */
 	DT_OVERFLOW_EDGES = 3,	    /* counted under an overflow edge */
-	DT_OVERFLOW_OPERATIONS = 4, /* counted under DT_SIGNATURE_OVERFLOW */
+	DT_OVERFLOW_OPERATIONS = 4, /* counted under DT_SIGNATURE_OVERFLOW and the like */
 	DT_SPANS_BUDGET = 5,	    /* exchanges with no span: over the budget */
 	DT_SPANS_RING_FULL = 6,	    /* exchanges with no span: the ring was full */
 	DT_SAMPLES_RING_FULL = 7,   /* operations not yet named: the ring was full */

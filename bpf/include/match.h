@@ -77,6 +77,16 @@ static __always_inline int dt_claim(const struct dt_spill_key *key)
 	return !bpf_map_delete_elem(&spill, key);
 }
 
+/* Beyond the cap of operations, HTTP's methods are still told. */
+static __always_inline void dt_name_http(struct dt_walk *w)
+{
+	struct dt_walker *m = w->m;
+
+	m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
+	if (m->hash == DT_SIGNATURE_OVERFLOW)
+		m->hash = dt_http_overflow(*(__u64 *)w->f->head);
+}
+
 /* Asks for a name of the request's operation, if it has none. */
 static __always_inline void dt_named(struct dt_walk *w)
 {
@@ -85,7 +95,7 @@ static __always_inline void dt_named(struct dt_walk *w)
 	if (dt_operation_known(w->c, m->hash))
 		return;
 	if (w->c->protocol == DT_PROTOCOL_HTTP)
-		m->hash = dt_operation(w->c, m->hash, w->f->head, w->f->head_bytes);
+		dt_name_http(w);
 	else
 		m->hash = dt_operation(w->c, m->hash, m->carry, m->carry_bytes);
 }

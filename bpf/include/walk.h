@@ -18,11 +18,11 @@ enum dt_event {
 	DT_BAD,		   /* the protocol's rules are broken */
 };
 
-/* Below 2 a signature has a meaning of its own (enum dt_signature). */
+/* Below that a signature has a meaning of its own (enum dt_signature). */
 static __always_inline __u64 dt_signature_of(__u64 hash)
 {
 	hash ^= hash >> 32;
-	return hash > DT_SIGNATURE_OVERFLOW ? hash : hash + 2;
+	return hash >= DT_SIGNATURE_HASHES ? hash : hash + DT_SIGNATURE_HASHES;
 }
 
 #define DT_BYTES8(a, b, c, d, e, f, g, h)                                                          \

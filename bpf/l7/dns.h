@@ -84,7 +84,7 @@ static __noinline int dt_dns_read(struct dt_dns_message *m, const struct dt_scra
 		return 0;
 	type = dt_dns_word(s, m->end);
 	m->signature = dt_hash(dt_hash(m->signature, type >> 8), type);
-	if (m->signature <= DT_SIGNATURE_OVERFLOW)
-		m->signature += 2;
+	if (m->signature < DT_SIGNATURE_HASHES)
+		m->signature += DT_SIGNATURE_HASHES;
 	return 1;
 }

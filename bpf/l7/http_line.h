@@ -94,6 +94,30 @@ static __always_inline int dt_http_known_method(__u64 word, __u32 bytes)
 	return 0;
 }
 
+/* Of methods, in the order of enum dt_signature. */
+static const struct {
+	__u64 text, mask;
+} dt_http_overflows[] = {
+	{ DT_BYTES8('G', 'E', 'T', ' ', 0, 0, 0, 0), ~0ULL >> 32 },
+	{ DT_BYTES8('P', 'U', 'T', ' ', 0, 0, 0, 0), ~0ULL >> 32 },
+	{ DT_BYTES8('H', 'E', 'A', 'D', ' ', 0, 0, 0), ~0ULL >> 24 },
+	{ DT_BYTES8('P', 'O', 'S', 'T', ' ', 0, 0, 0), ~0ULL >> 24 },
+	{ DT_BYTES8('P', 'A', 'T', 'C', 'H', ' ', 0, 0), ~0ULL >> 16 },
+	{ DT_BYTES8('T', 'R', 'A', 'C', 'E', ' ', 0, 0), ~0ULL >> 16 },
+	{ DT_BYTES8('Q', 'U', 'E', 'R', 'Y', ' ', 0, 0), ~0ULL >> 16 },
+	{ DT_BYTES8('D', 'E', 'L', 'E', 'T', 'E', ' ', 0), ~0ULL >> 8 },
+	{ DT_BYTES8('O', 'P', 'T', 'I', 'O', 'N', 'S', ' '), ~0ULL },
+};
+
+/* The signature of a request beyond the cap of operations that begins so. */
+static __always_inline __u64 dt_http_overflow(__u64 head)
+{
+	for (__u32 i = 0; i < sizeof(dt_http_overflows) / sizeof(dt_http_overflows[0]); i++)
+		if (!((head ^ dt_http_overflows[i].text) & dt_http_overflows[i].mask))
+			return DT_SIGNATURE_OVERFLOW_GET + i;
+	return DT_SIGNATURE_OVERFLOW;
+}
+
 /* "HTTP/1.x", the last byte lowest. */
 static __always_inline int dt_http_is_version(__u64 word)
 {
@@ -155,7 +179,8 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 
 static __always_inline int dt_http_path_end(struct dt_walker *m)
 {
-	m->hash = dt_signature_of(m->base);
+	/* CONNECT's target is a host, no path */
+	m->hash = dt_signature_of(m->flags & DT_HTTP_IS_CONNECT ? DT_HASH_START : m->base);
 	m->phase = DT_HTTP_FIRST_LINE;
 	m->path = (struct dt_path){}; /* a header's name will stand there */
 	if (m->flags & DT_HTTP_STRANGE) {

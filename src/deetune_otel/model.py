@@ -199,7 +199,7 @@ class DnsAnswer(NamedTuple):
 class SeriesKey(NamedTuple):
     edge_id: int
     protocol: Protocol
-    signature: int  # 0: the protocol names no operation; 1: overflow
+    signature: int  # 0: the protocol names no operation; below 16: overflow
     # HTTP status, Redis error index, errno of a failed connect, DNS response code
     outcome: int
     end: End

@@ -26,7 +26,7 @@ from deetune_otel.model import (
     SeriesKey,
     Transport,
 )
-from deetune_otel.protocols import PROTOCOLS
+from deetune_otel.protocols import PROTOCOLS, http
 from deetune_otel.protocols.routes import OVERFLOW, Routes
 from deetune_otel.recording.model import Process
 from deetune_otel.signals.red import OVERFLOW_SERVICE
@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Named", "Names", "no_edge"]
 
-_OVERFLOW_SIGNATURE: Final = 1  # DT_SIGNATURE_OVERFLOW
+_HASHES: Final = 16  # DT_SIGNATURE_HASHES: below are operations beyond the kernel's cap
+_OVERFLOWS: Final = {1: OVERFLOW} | {
+    signature: http.beyond_cap(method)
+    for signature, method in enumerate(http.OVERFLOWS, start=2)
+}
 _GENERIC: Final = {
     protocol: module.operation(b"", Routes()) for protocol, module in PROTOCOLS.items()
 }
@@ -58,16 +62,13 @@ class Named(NamedTuple):
     def is_named(self, key: SeriesKey) -> bool:
         """Whether the operation has the name that it will keep."""
         return (
-            key.signature <= _OVERFLOW_SIGNATURE
-            or (key.protocol, key.signature) in self.operations
+            key.signature < _HASHES or (key.protocol, key.signature) in self.operations
         )
 
     def operation(self, key: SeriesKey) -> Operation:
         """The protocol's generic one where the sample never came."""
-        if key.signature == _OVERFLOW_SIGNATURE:
-            return OVERFLOW
         found = self.operations.get((key.protocol, key.signature))
-        return found or _GENERIC[key.protocol]
+        return found or _OVERFLOWS.get(key.signature) or _GENERIC[key.protocol]
 
 
 class _Maps(Shape):
@@ -131,7 +132,7 @@ class Names:
         self, owner_id: int, protocol: Protocol, signature: int, head: bytes
     ) -> None:
         """Does nothing where there is a name already, or nothing to read one from."""
-        if signature <= _OVERFLOW_SIGNATURE or not head:
+        if signature < _HASHES or not head:
             return
         with self._lock:
             known = self._known.get(owner_id)

@@ -474,7 +474,14 @@ CASES: Final = (
         Turn(
             request=b"CONNECT h:443 HTTP/1.1\r\n\r\n",
             response=b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno",
-            operation="CONNECT {}",
+            operation="CONNECT",
+            outcome=407,
+            response_body=2,
+        ),
+        Turn(
+            request=b"CONNECT other.example:8443 HTTP/1.1\r\n\r\n",
+            response=b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno",
+            operation="CONNECT",
             outcome=407,
             response_body=2,
         ),

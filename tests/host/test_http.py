@@ -8,11 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cases.case import Case, Turn
 from tests.cases.http import CASES, METHODS, NOT_HTTP, OK, chunked
-from tests.host.engine import Call, Chunk, Host, Seen
+from tests.host.engine import (
+    Call,
+    Chunk,
+    Host,
+    Limit,
+    Seen,
+    events_enum,
+    io,
+    limit,
+    opened,
+)
 from tests.host.feeding import BOTH, WAYS, feed_case, splits
 from tests.strategies import http_turns, schedules
 
 from deetune_otel.model import End, LedgerLine, Protocol, Role
+from deetune_otel.protocols import http
 
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 by_role = pytest.mark.parametrize("role", BOTH)
@@ -255,6 +266,25 @@ def test_head_is_kept_for_its_span(host: Host) -> None:
         ]
         (exchange,) = host.feed([*pieces, ANSWER]).exchanges
         assert exchange.head == long.data[:256]
+
+
+def test_beyond_the_cap_of_operations_methods_are_told(host: Host) -> None:
+    """One signature a method that the conventions know, and one for all others."""
+    methods = ("A", *http.OVERFLOWS, "FOO", "GETS", "get", "P", "HEADER", "GET")
+    script = [opened(Role.SERVER), limit(Limit.OPERATIONS, 1)]
+    for method in methods:
+        data = f"{method} /a HTTP/1.1\r\n\r\n".encode()
+        # no body, as to HEAD
+        answer = Chunk(is_request=False, data=b"HTTP/1.1 204 OK\r\n\r\n")
+        script += [io(Chunk(is_request=True, data=data), Role.SERVER)]
+        script += [io(answer, Role.SERVER)]
+    names = events_enum("dt_signature")
+    _, *beyond = host.run(script).check().exchanges
+    told = [names[exchange.signature] for exchange in beyond]
+    known = [f"signature_overflow_{method.lower()}" for method in http.OVERFLOWS]
+    overflow = "signature_overflow"
+    assert told == [*known, *[overflow] * 5, "signature_overflow_get"]
+    assert list(names.values())[2 : 2 + len(known)] == known
 
 
 def test_what_is_no_call_after_an_upgrade(host: Host) -> None:

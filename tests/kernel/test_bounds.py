@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-OVERFLOW_SIGNATURE: Final = 1
+OVERFLOW_OF_GET: Final = 2  # DT_SIGNATURE_OVERFLOW_GET
 SLOTS: Final = 16  # DT_SLOTS
 SPILLED: Final = 8
 OPERATIONS: Final = 3
@@ -65,7 +65,7 @@ def test_more_operations_than_the_cap(capped: Watch, ends: Ends) -> None:
         counts: dict[int, int] = {}
         for _, key, value in capped.series(actor.pid):
             counts[key.signature] = counts.get(key.signature, 0) + value.count
-        assert counts.pop(OVERFLOW_SIGNATURE) == 2 * (len(paths) - OPERATIONS)
+        assert counts.pop(OVERFLOW_OF_GET) == 2 * (len(paths) - OPERATIONS)
         assert list(counts.values()) == [2] * OPERATIONS
         names = capped.operations(actor.pid)
         assert {names[b"GET " + path.encode()] for path in paths[:OPERATIONS]} == {2}

@@ -54,7 +54,15 @@ if TYPE_CHECKING:
     from deetune_otel.model import Edge, Exchange, SeriesKey
     from deetune_otel.protocols.routes import Routes
 
-__all__ = ["METRICS", "edge_attributes", "operation", "outcome", "span_attributes"]
+__all__ = [
+    "METRICS",
+    "OVERFLOWS",
+    "beyond_cap",
+    "edge_attributes",
+    "operation",
+    "outcome",
+    "span_attributes",
+]
 
 METRICS: Final[Mapping[Role, tuple[Instrument, ...]]] = {
     Role.SERVER: (
@@ -111,6 +119,18 @@ _HOST: Final = re.compile(
 )
 # What ends a path for the kernel's signature too: control characters, blank, query, fragment.
 _PATH_END: Final = re.compile(r"[\x00-\x20?#]")
+# The kernel's signatures of what is beyond its own cap, from the second on.
+OVERFLOWS: Final = (
+    "GET",
+    "PUT",
+    "HEAD",
+    "POST",
+    "PATCH",
+    "TRACE",
+    "QUERY",
+    "DELETE",
+    "OPTIONS",
+)
 # Any token may be a method (RFC 9110, section 9.1); the bound is the kernel's, DT_METHOD_BYTES.
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
@@ -152,16 +172,21 @@ def operation(head: bytes, routes: Routes) -> Operation:
     return routes.capped(
         Protocol.HTTP,
         Operation(name=name, attributes=attributes),
-        beyond=_beyond(method, attributes),
+        beyond=beyond_cap(method),
     )
 
 
-def _beyond(method: str, attributes: Attributes) -> Operation:
-    """What a route is counted as that is one too many: its method alone is told."""
+def beyond_cap(method: str) -> Operation:
+    """What an operation is counted as that is one too many: its method is still told."""
     name = "HTTP" if method == _OTHER else method
     return Operation(
         name=f"{name} {ANY_ROUTE}",
-        attributes=attributes | {HTTP_ROUTE: ANY_ROUTE, OVERFLOW_ATTRIBUTE: True},
+        attributes={
+            HTTP_REQUEST_METHOD: method,
+            URL_SCHEME: _SCHEME,
+            HTTP_ROUTE: ANY_ROUTE,
+            OVERFLOW_ATTRIBUTE: True,
+        },
     )
 
 
