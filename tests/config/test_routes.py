@@ -38,7 +38,10 @@ def test_taken(pattern: str) -> None:
 
 REFUSED = [
     ("users", "begins with '/'"),
-    ("/a/*/b", "comes last"),
+    ("/a/*/b", "alone and as the last segment"),
+    ("/a/**", "alone and as the last segment"),
+    ("/a/*.json", "alone and as the last segment"),
+    ("/a/{rest*}", "alone and as the last segment"),
     ("/a?b=c", "leave out the query"),
     ("/a;b=c", "leave out ';'"),
     ("/a b", "write it as it is sent"),

@@ -371,7 +371,9 @@ def test_full_series(host: Host) -> None:
 def test_full_operations(host: Host) -> None:
     seen = run_full(host, Limit.OPERATIONS, 2, paths(5)).check()
     assert seen.ledger["overflow_operations"].exchanges == 3
-    assert [x.signature for x in seen.exchanges[2:]] == [2] * 3  # DT_SIGNATURE_OVERFLOW_GET
+    assert [x.signature for x in seen.exchanges[2:]] == [
+        2
+    ] * 3  # DT_SIGNATURE_OVERFLOW_GET
 
 
 def test_full_ring(host: Host) -> None:

@@ -36,6 +36,8 @@ WELL_KNOWN: Final = frozenset(
 _PARAMETER: Final = re.compile(r"\{[^{}]+\}")
 _OTHERS_PARAMETER: Final = re.compile(r":[A-Za-z_]\w*|<.+>")  # of other frameworks
 _VERSION: Final = ("v", "V")  # and a number are told apart, whatever the number is
+# Of a segment that is matched: the kernel's samples have no more, and imported paths no bound.
+_SEGMENT_CHARACTERS: Final = 256
 _FOLDED: Final = "\0"  # stands in no path
 
 
@@ -109,14 +111,15 @@ def kept_segments(patterns: Iterable[RoutePattern]) -> frozenset[str]:
 
 def _is_match(want: re.Pattern[str], got: str, kept: frozenset[str]) -> bool:
     """What the kernel cannot tell apart must not be told apart here either."""
-    return want.fullmatch(got if got in kept else folded(got, _FOLDED)) is not None
+    text = got if got in kept else folded(got, _FOLDED)
+    return want.fullmatch(text[:_SEGMENT_CHARACTERS]) is not None
 
 
 def _segment(text: str, part: str) -> str | re.Pattern[str]:
-    if part == TAIL:
+    if TAIL in part:
         raise ValueError(
-            f"{text!r}: '*' stands for the rest of the path and comes last; "
-            f"write '{ANY}' for one segment"
+            f"{text!r}: '{TAIL}' stands for the rest of the path, alone and as the last "
+            f"segment; write '{ANY}' for one segment or a part of it"
         )
     if _OTHERS_PARAMETER.fullmatch(part):
         raise ValueError(f"{text!r}: a parameter is written '{ANY}', got {part!r}")
