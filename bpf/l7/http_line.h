@@ -208,7 +208,7 @@ __noinline int dt_http_path(struct dt_walker *m, struct dt_scratch *s)
 		class = dt_path_walk(m, s);
 		if (class < DT_CLASS_SPLIT && m->path.state != DT_PART_SPLIT)
 			continue;
-		dt_path_part(m, class, dt_byte(s, s->pos));
+		dt_path_end_part(m, class, dt_byte(s, s->pos));
 		if (class == DT_CLASS_END)
 			return dt_http_path_end(m);
 		if (class >= DT_CLASS_SPLIT)
