@@ -147,14 +147,20 @@ static __noinline int dt_dns_question(struct dt_conn *c, struct dt_scratch *s,
 	};
 	struct dt_lookup *before = bpf_map_lookup_elem(&lookups, key), old;
 
+	if (before) { /* asked again: the same look-up, from its first question on */
+		old = *before;
+		if (!bpf_map_delete_elem(&lookups, key)) {
+			dt_note(DT_SEEN, 0, bytes);
+			old.bytes += bytes;
+			if (bpf_map_update_elem(&lookups, key, &old, BPF_NOEXIST))
+				dt_note(DT_LOST_PIPELINE, 1, old.bytes);
+			return 0;
+		}
+	}
 	dt_note(DT_SEEN, 1, bytes);
 	l.key.signature = dt_operation_known(c, key->signature)
 				  ? key->signature
 				  : dt_operation(c, key->signature, s->buf, s->end);
-	if (before) { /* asked again */
-		old = *before;
-		dt_lookup_failed(key, &old, s);
-	}
 	if (bpf_map_update_elem(&lookups, key, &l, BPF_NOEXIST))
 		dt_note(DT_LOST_PIPELINE, 1, bytes);
 	return role == DT_ROLE_CLIENT ? dt_find_cause(c, l.number, s->file) : 0;
@@ -296,7 +302,8 @@ static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct tas
 		__builtin_memset(ends.peer_address, 0, 16);
 		ends.peer_port = 0;
 	}
-	is_dns = dt_is_dns(c, s, &m);
+	is_dns = !dt_dns_is_other(ends.local_port) && !dt_dns_is_other(ends.peer_port) &&
+		 dt_is_dns(c, s, &m);
 	if (is_dns)
 		role = m.is_answer == is_send ? DT_ROLE_SERVER : DT_ROLE_CLIENT;
 	if (is_send && role == DT_ROLE_CLIENT)

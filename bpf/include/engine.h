@@ -58,72 +58,64 @@ static __noinline int dt_relate(struct dt_walk *w)
 }
 
 /* A first line that was taken for HTTP and is none may be an inline command of Redis: it is read
- * again from the kept head. An answer must show it. */
-static __noinline int dt_take_inline(struct dt_walk *w)
+ * again from the kept head. An answer must show it. Not static, so that the verifier looks at it
+ * once. */
+__noinline int dt_take_inline(struct dt_conn *c, struct dt_flight *f)
 {
-	struct dt_walker *m = w->m;
+	struct dt_walker *m;
 
-	if (w->c->protocol != DT_PROTOCOL_HTTP || !(w->c->flags & DT_CONN_TENTATIVE) ||
-	    !w->is_request || m->ordinal || m->phase < DT_HTTP_METHOD || m->phase > DT_HTTP_VERSION)
+	if (!c || !f)
 		return 0;
+	m = &c->request;
 	m->hash = DT_HASH_START;
 	m->word = 0;
 	m->carry_bytes = 0;
 	m->flags = 0;
 	for (int i = 0; i <= DT_REDIS_MAX_INLINE; i++) {
-		__u8 c = w->f->head[i];
+		__u8 b = f->head[i];
 
-		if (i > 1 && (c == ' ' || c == '\r' || c == '\n')) {
+		if (i > 1 && (b == ' ' || b == '\r' || b == '\n')) {
 			dt_redis_command_end(m);
 			m->phase = DT_REDIS_INLINE_REST;
 			m->at = i;
-			w->c->protocol = DT_PROTOCOL_REDIS;
+			c->protocol = DT_PROTOCOL_REDIS;
 			return 1;
 		}
-		if (!dt_redis_is_letter(c))
+		if (!dt_redis_is_letter(b))
 			break;
-		dt_redis_command_byte(m, c);
+		dt_redis_command_byte(m, b);
 	}
 	return 0;
 }
 
-/* The rules of HTTP are broken behind a head. 1: what was read of it is known, and what follows is
- * passed over. */
-static __always_inline int dt_take_odd(struct dt_walk *w)
+/* Bytes behind a whole request that are none: of a body that nobody announced. They are passed over
+ * until what waits is answered. */
+static __always_inline void dt_stray(struct dt_walk *w)
 {
-	struct dt_conn *c = w->c;
-	struct dt_walker *m = w->m;
-
-	if (c->protocol != DT_PROTOCOL_HTTP)
-		return 0;
-	if (!w->is_request) {
-		if (!dt_http_is_odd(m))
-			return 0;
-		m->flags |= DT_HTTP_ODD;
-		m->skip = ~0ULL - m->body_bytes;
-		m->phase = DT_PHASE_UNTIL_CLOSE;
-		return 1;
-	}
-	if (dt_http_is_odd(m)) {
-		dt_relate(w);
-		dt_request_end(w);
-	} else if (m->phase > DT_HTTP_METHOD || m->ordinal == c->response.ordinal) {
-		return 0; /* a request had begun, or nothing waits */
-	}
-	m->phase = DT_PHASE_STRAY;
-	dt_settle(c, DT_LOST_UNPARSED, 0, m->bytes + w->s->left);
-	m->bytes = 0;
+	w->m->phase = DT_PHASE_STRAY;
+	dt_settle(w->c, DT_LOST_UNPARSED, 0, w->m->bytes + w->s->left);
+	w->m->bytes = 0;
 	w->s->left = 0;
-	return 1;
 }
 
 static __always_inline long dt_event(struct dt_walk *w, int event)
 {
 	struct dt_conn *c = w->c;
 	struct dt_walker *m = w->m;
+	int is_odd = 0;
 
 	if (event == DT_RESPONSE_HEAD)
 		event = dt_http_response_body(m, dt_request_tag(w));
+	if (event == DT_BAD && c->protocol == DT_PROTOCOL_HTTP && dt_http_is_odd(m)) {
+		if (!w->is_request) {
+			m->flags |= DT_HTTP_ODD;
+			m->skip = ~0ULL - m->body_bytes;
+			m->phase = DT_PHASE_UNTIL_CLOSE;
+			return 0;
+		}
+		is_odd = 1;
+		event = DT_MESSAGE_END;
+	}
 	switch (event) {
 	case DT_GO_ON:
 		return 0;
@@ -131,6 +123,8 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		if (w->is_request) {
 			dt_relate(w);
 			dt_request_end(w);
+			if (is_odd)
+				dt_stray(w);
 		} else {
 			dt_response_end(w, DT_END_COMPLETE);
 		}
@@ -154,9 +148,14 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		dt_demote(w);
 		return 1;
 	}
-	if (dt_take_odd(w))
-		return !w->s->left;
-	if (dt_take_inline(w))
+	if (w->is_request && c->protocol == DT_PROTOCOL_HTTP && m->phase <= DT_HTTP_METHOD &&
+	    m->ordinal != c->response.ordinal) {
+		dt_stray(w);
+		return 1;
+	}
+	if (c->protocol == DT_PROTOCOL_HTTP && c->flags & DT_CONN_TENTATIVE && w->is_request &&
+	    !m->ordinal && m->phase >= DT_HTTP_METHOD && m->phase <= DT_HTTP_VERSION &&
+	    dt_take_inline(c, w->f))
 		return 0;
 	dt_desync(w, DT_LOST_UNPARSED, 0);
 	return 1;

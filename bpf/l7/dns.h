@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * DNS over UDP: is it this, what is asked, what came of it. A message says itself whether it is a
- * question or an answer, so that both ends are known without port numbers (RFC 1035).
+ * question or an answer, so that both ends are known without port numbers (RFC 1035). What has the
+ * same form and is something else is told by its port.
  */
 #pragma once
 
@@ -14,6 +15,13 @@ enum dt_dns {
 	DT_DNS_LABEL = 63,
 	DT_DNS_CLASS_IN = 1,
 };
+
+/* NetBIOS's names (RFC 1002), and questions to everybody on a link, which nobody need answer:
+ * multicast DNS (RFC 6762), LLMNR (RFC 4795). */
+static __always_inline int dt_dns_is_other(__u16 port)
+{
+	return port == 137 || port == 5353 || port == 5355;
+}
 
 struct dt_dns_message {
 	const struct dt_scratch *s;

@@ -251,19 +251,15 @@ static __always_inline int dt_http_preamble(struct dt_walker *m, struct dt_scrat
 {
 	const __u64 signature = DT_BYTES8(0, '\r', '\n', 'Q', 'U', 'I', 'T', '\n');
 
-	for (int i = 0; i < DT_PREAMBLE_BYTES && s->pos < s->end; i++) {
-		__u8 c = dt_byte(s, s->pos), at = m->at;
+	__u8 c = dt_byte(s, s->pos);
 
-		if (at < 8 && c != (__u8)(signature >> (at * 8)))
-			return DT_BAD;
-		m->number = m->number << 8 | c;
-		m->at = at + 1;
-		s->pos++;
-		if (m->at == DT_PREAMBLE_BYTES - DT_EMPTY_BYTES) {
-			m->skip = m->number & 0xffff;
-			m->phase = DT_PHASE_START;
-			return DT_GO_ON;
-		}
+	s->pos++;
+	m->number = m->number << 8 | c;
+	if (m->at < 8 && c != (__u8)(signature >> (m->at * 8)))
+		return DT_BAD;
+	if (++m->at == DT_PREAMBLE_BYTES - DT_EMPTY_BYTES) {
+		m->skip = m->number & 0xffff;
+		m->phase = DT_PHASE_START;
 	}
 	return DT_GO_ON;
 }
