@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 from opentelemetry.sdk.metrics.export import AggregationTemporality
-from prometheus_client.exposition import generate_latest
 from tests.backends.build import binary
 from tests.export.parsers import parse_text
 from tests.signals.edge_totals import NETWORK, edge_total, http, tally
@@ -26,7 +25,7 @@ from tests.views import (
     rules,
 )
 
-from deetune_otel.export.prometheus import registry
+from deetune_otel.export.prometheus import Exposition
 from deetune_otel.model import Ledger, LedgerLine, Service
 from deetune_otel.signals import agent, metrics
 from deetune_otel.signals.red import Accumulators
@@ -81,7 +80,7 @@ def names_on_the_page() -> set[str]:
         resources=Resources("1"),
         more=[(Service(name="deetune"), made)],
     )
-    page = generate_latest(registry(lambda: data)).decode()
+    page = b"".join(Exposition(lambda: data).written()[1]).decode()
     return {sample.name for family in parse_text(page) for sample in family.samples}
 
 

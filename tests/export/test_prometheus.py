@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
-from prometheus_client.exposition import choose_encoder
 from tests.export.makers import (
     DELTA,
     START_NS,
@@ -22,7 +21,7 @@ from tests.export.makers import (
 )
 from tests.export.parsers import parse_openmetrics, parse_text
 
-from deetune_otel.export.prometheus import registry
+from deetune_otel.export.prometheus import LINES_A_PIECE, Exposition
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
@@ -31,8 +30,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def scrape(data: MetricsData, accept: str = "") -> str:
-    encode, _ = choose_encoder(accept)
-    return encode(registry(lambda: data)).decode()
+    return b"".join(Exposition(lambda: data).written(accept)[1]).decode()
 
 
 def samples(data: MetricsData) -> dict[tuple[str, tuple[tuple[str, str], ...]], Any]:
@@ -184,14 +182,25 @@ def test_metrics_that_become_equal_but_differ_in_kind(
     clash = reading(
         gauge("a.b", number(2), unit=""), counter("a_b", number(1), unit="")
     )
-    of_ours = registry(lambda: clash)
-    encode, _ = choose_encoder(OPENMETRICS)
+    exposition = Exposition(lambda: clash)
     for _ in range(3):
-        names = {f.name for f in parse_openmetrics(encode(of_ours).decode())}
+        page = b"".join(exposition.written(OPENMETRICS)[1]).decode()
+        names = {f.name for f in parse_openmetrics(page)}
         assert names == {"target", "a_b"}
     assert [record.getMessage() for record in caplog.records] == [
         "a_b is left out of /metrics: a_b is there already, of another kind"
     ]
+
+
+def test_a_long_family_is_one_family() -> None:
+    count = LINES_A_PIECE + 1
+    data = reading(
+        histogram("h", *(buckets(1, 0, 0, number=n) for n in range(count))),
+        gauge("g", *(number(n, number=n) for n in range(count)), unit=""),
+    )
+    assert len(named(data, "h_seconds_count")) == len(named(data, "g")) == count
+    assert scrape(data).count("# TYPE h_seconds histogram\n") == 1
+    assert scrape(data, OPENMETRICS).count("# EOF\n") == 1
 
 
 def test_exemplars_stand_at_their_bucket() -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.sdk.metrics.export import AggregationTemporality
-from prometheus_client.exposition import generate_latest
 from tests.export.parsers import parse_text
 from tests.signals.edge_totals import edge_total, http, points, tally
 
-from deetune_otel.export.prometheus import registry
+from deetune_otel.export.prometheus import Exposition
 from deetune_otel.model import Protocol, Service
 from deetune_otel.signals import metrics
 from deetune_otel.signals.red import Accumulators
@@ -161,7 +160,7 @@ def test_names_on_the_agents_page() -> None:
         resources=Resources("1"),
         more=[(Service(name="deetune", instance_id="web1:7"), made)],
     )
-    page = generate_latest(registry(lambda: data)).decode()
+    page = b"".join(Exposition(lambda: data).written()[1]).decode()
     samples = {s.name: s for family in parse_text(page) for s in family.samples}
     assert {name for name in samples if name.startswith("traces_")} == {
         TOTAL,

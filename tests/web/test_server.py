@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import logging
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.browser.maps import shop
-from tests.export.makers import buckets, counter, exemplar, histogram, number, reading
+from tests.export.makers import (
+    buckets,
+    counter,
+    exemplar,
+    gauge,
+    histogram,
+    number,
+    reading,
+)
 from tests.export.parsers import parse_openmetrics, parse_text
 from tests.process import wait_until
 from tests.web import asking
@@ -323,7 +332,7 @@ def test_a_folded_accept_header_makes_no_header_of_ours(web: WebServer) -> None:
 
 
 def test_a_slow_client_is_cut(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "CONNECTION_AGE_S", 0.5)
+    monkeypatch.setattr(server_module, "REQUEST_AGE_S", 0.5)
     web = serve(agent)
     try:
         with socket.create_connection(("127.0.0.1", web.port), timeout=10) as slow:
@@ -331,7 +340,7 @@ def test_a_slow_client_is_cut(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> 
             slow.settimeout(0.05)
             while not is_cut(slow):
                 assert time.monotonic() - started < 5
-        wait_until(lambda: not web._server._open, "forgotten")
+        wait_until(lambda: not web._server._asking, "forgotten")
     finally:
         web.close()
 
@@ -346,11 +355,8 @@ def test_a_silent_client_is_cut(agent: Agent, monkeypatch: pytest.MonkeyPatch) -
         web.close()
 
 
-def test_connections_are_bounded_and_made_free_again(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "CONNECTION_AGE_S", 1.5)
-    web = serve(agent)
+def test_who_does_not_ask_locks_nobody_out(web: WebServer) -> None:
+    """Who waits longest gives way; what they hold is bounded."""
     held: list[socket.socket] = []
     try:
         before = threading.active_count()
@@ -358,15 +364,84 @@ def test_connections_are_bounded_and_made_free_again(
             socket.create_connection(("127.0.0.1", web.port), timeout=10)
             for _ in range(server_module.MAX_CONNECTIONS * 2)
         )
-        wait_until(
-            lambda: len(web._server._open) == server_module.MAX_CONNECTIONS, "full"
-        )
-        assert threading.active_count() <= before + server_module.MAX_CONNECTIONS
-        wait_until(lambda: ask(web, "/healthz").status == 200, "room again")
+        most = server_module.MAX_CONNECTIONS
+        wait_until(lambda: len(web._server._asking) == most, "full")
+        for _ in range(3):
+            assert ask(web, "/healthz").status == 200
+        wait_until(lambda: threading.active_count() <= before + most, "all others left")
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_health_is_told_while_all_others_take_their_time(agent: Agent) -> None:
+    """As many as are answered at a time ask for a long page and read nothing of it."""
+    agent.data = reading(gauge("g", *(number(n, number=n) for n in range(200_000))))
+    web = serve(agent)
+    held: list[socket.socket] = []
+    try:
+        for _ in range(server_module.MAX_ANSWERS):
+            slow = socket.socket()
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.settimeout(10)
+            slow.connect(("127.0.0.1", web.port))
+            slow.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            held.append(slow)
+        most = server_module.MAX_ANSWERS
+        wait_until(lambda: len(web._server._answering) == most, "all are answered")
+        assert ask(web, "/healthz").status == 200
+        refused = ask(web, "/metrics")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     finally:
         for connection in held:
             connection.close()
         web.close()
+
+
+def test_a_long_page_is_packed_for_who_takes_that(agent: Agent) -> None:
+    agent.data = reading(gauge("g", *(number(n, number=n) for n in range(5_000))))
+    web = serve(agent)
+    try:
+        plain = ask(web, "/metrics")
+        small = ask(web, "/metrics", **{"Accept-Encoding": "gzip"})
+    finally:
+        web.close()
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.body) == plain.body
+    assert len(small.body) < len(plain.body) / 5
+    assert plain.headers["Content-Length"] == str(len(plain.body))
+    assert {one.headers["Vary"] for one in (plain, small)} == {"Accept-Encoding"}
+
+
+def test_who_came_before_a_page_was_begun_shares_it(agent: Agent) -> None:
+    """While one is made, six wait: they get the next one, all the same."""
+    may_go = threading.Event()
+    asked: list[int] = []
+
+    def metrics() -> MetricsData:
+        asked.append(len(asked))
+        assert may_go.wait(10)
+        return agent.data
+
+    agent.metrics = metrics  # type: ignore[method-assign]
+    web = serve(agent)
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(web, "/metrics").status))
+        for _ in range(7)
+    ]
+    try:
+        threads[0].start()
+        wait_until(lambda: asked, "the first one is made")
+        for thread in threads[1:]:
+            thread.start()
+        wait_until(lambda: web._server.pages._scraping == 7, "all others wait")
+        may_go.set()
+        for thread in threads:
+            thread.join(20)
+    finally:
+        web.close()
+    assert (answers, len(asked)) == ([200] * 7, 2)
 
 
 def test_scrapes_side_by_side(web: WebServer) -> None:
@@ -433,7 +508,7 @@ def test_after_the_close_the_port_is_free_and_no_thread_is_left(agent: Agent) ->
     before = threading.active_count()
     web = serve(agent)
     with socket.create_connection(("127.0.0.1", web.port), timeout=10):
-        wait_until(lambda: web._server._open, "a client hangs on")
+        wait_until(lambda: web._server._asking, "a client hangs on")
         web.close()
     wait_until(lambda: threading.active_count() == before, "threads ended")
     serve(agent, port=web.port).close()

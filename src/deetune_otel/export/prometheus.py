@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cumulative MetricsData as Prometheus families, for prometheus_client to write down.
+"""Cumulative MetricsData as a page for Prometheus, in its text format or in OpenMetrics.
 
 Names are translated as OpenTelemetry's Prometheus compatibility specification says: dots become
 underscores, the unit becomes a suffix, monotonic sums end in `_total`. `job` and `instance` come
 from the resource, whose other attributes are labels of `target_info`. The scope is left out: all
 series here are of one. Families and series that translation makes equal are joined, never
-repeated: a scrape with a series twice is refused as a whole.
+repeated: a scrape with a series twice is refused as a whole. What a scraper accepts is
+prometheus_client's to say; the lines are written here, the labels of a series once for all its
+buckets, for pages of a million lines.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -26,14 +31,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.semconv._incubating.attributes import service_attributes
 from opentelemetry.trace import format_span_id, format_trace_id
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
-from prometheus_client.samples import Exemplar as PrometheusExemplar
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from deetune_otel.export.items import points_of, walk
@@ -43,11 +41,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics import Exemplar
     from opentelemetry.sdk.resources import Resource
-    from prometheus_client.metrics_core import Metric as Family
 
     from deetune_otel.export.items import Point
 
-__all__ = ["MetricsCollector", "registry"]
+__all__ = ["Exposition"]
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -75,39 +72,89 @@ PER: Final = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 # What the exposition itself means by these labels; an attribute of that name steps aside.
 RESERVED: Final = frozenset({"job", "instance", "le", "quantile"})
 
+# Some hundred kilobytes.
+LINES_A_PIECE: Final = 2000
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_:]+|_{2,}")
 _NOT_IN_A_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]+|_{2,}")
 _ANNOTATION: Final = re.compile(r"\{[^}]*\}")
 
+_T = TypeVar("_T")
 Labels: TypeAlias = "tuple[tuple[str, str], ...]"
 
 _log = logging.getLogger(__name__)
 
 
-def registry(read: Callable[[], MetricsData]) -> CollectorRegistry:
-    """A registry of its own that asks `read` at every scrape."""
-    of_ours = CollectorRegistry(auto_describe=False)
-    of_ours.register(MetricsCollector(read))
-    return of_ours
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
 
 
-class MetricsCollector:
-    """A custom Collector in prometheus_client's sense."""
+class Form(NamedTuple):
+    """What differs between the two formats."""
+
+    is_open: bool
+    end: bytes
+
+    def header(self, name: str, kind: str, description: str, unit: str) -> str:
+        if self.is_open:
+            of_unit = f"# UNIT {name} {unit}\n" if unit else ""
+            help_ = _escaped(description)
+            return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n{of_unit}"
+        if kind == Kind.COUNTER:
+            name = f"{name}_total"
+        elif kind == "info":
+            name, kind = f"{name}_info", Kind.GAUGE
+        help_ = description.replace("\\", "\\\\").replace("\n", "\\n")
+        return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n"
+
+    def exemplar(self, exemplars: Iterable[Exemplar]) -> str:
+        """The newest one, where the format has them."""
+        newest = max(exemplars, key=lambda one: one.time_unix_nano, default=None)
+        if newest is None or not self.is_open:
+            return ""
+        ids = ""
+        if newest.trace_id is not None and newest.span_id is not None:
+            trace, span = (
+                format_trace_id(newest.trace_id),
+                format_span_id(newest.span_id),
+            )
+            ids = f'trace_id="{trace}",span_id="{span}"'
+        at_s = newest.time_unix_nano / NS_PER_S
+        return f" # {{{ids}}} {_number(float(newest.value))} {at_s}"
+
+
+TEXT: Final = Form(is_open=False, end=b"")
+OPENMETRICS: Final = Form(is_open=True, end=b"# EOF\n")
+
+
+class Exposition:
+    """What a scrape gets. The text is made in pieces, so that it costs no memory of its size."""
 
     def __init__(self, read: Callable[[], MetricsData]) -> None:
         self._read = read
         self._said: set[str] = set()  # families of which a conflict was logged
 
-    def describe(self) -> Iterable[Family]:
-        """Nothing: the names are known at the scrape."""
-        return []
+    def written(self, accept: str = "") -> tuple[str, Iterator[bytes]]:
+        """The content type for this Accept header, and the page in pieces.
 
-    def collect(self) -> Iterator[Family]:
-        """Raises ValueError for delta points, which Prometheus cannot read."""
+        The pieces raise ValueError for delta points, which Prometheus cannot read.
+        """
+        try:
+            _, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number
+            _, content_type = choose_encoder("")
+        is_open = content_type.startswith("application/openmetrics-text")
+        return content_type, self._pieces(OPENMETRICS if is_open else TEXT)
+
+    def _pieces(self, form: Form) -> Iterator[bytes]:
         reading = self._read()
-        yield from _target_info(reading)
-        for family in self._families(reading).values():
-            yield family.written()
+        yield "".join(_target_info(reading, form)).encode()
+        for found in self._families(reading).values():
+            for some in _batched(found.lines(form), LINES_A_PIECE):
+                yield "".join(some).encode()
+        yield form.end
 
     def _families(self, reading: MetricsData) -> dict[str, _Family]:
         families: dict[str, _Family] = {}
@@ -138,7 +185,7 @@ class MetricsCollector:
 class _Translated(NamedTuple):
     name: str  # of the family: without `_total`
     unit: str
-    kind: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
+    kind: Kind
 
 
 def _translate(metric: Metric) -> _Translated:
@@ -161,10 +208,8 @@ def _translate(metric: Metric) -> _Translated:
     if unit and not name.endswith(f"_{unit}"):
         name = f"{name}_{unit}"
     if is_counter:
-        return _Translated(name, unit, CounterMetricFamily)
-    return _Translated(
-        name, unit, HistogramMetricFamily if is_histogram else GaugeMetricFamily
-    )
+        return _Translated(name, unit, Kind.COUNTER)
+    return _Translated(name, unit, Kind.HISTOGRAM if is_histogram else Kind.GAUGE)
 
 
 def _unit(ucum: str) -> str:
@@ -208,14 +253,15 @@ def _target_labels(resource: Resource) -> dict[str, str]:
     return {label: value for label, value in labels.items() if value}
 
 
-def _target_info(reading: MetricsData) -> Iterator[Family]:
-    family = InfoMetricFamily("target", "Target metadata")
+def _target_info(reading: MetricsData, form: Form) -> Iterator[str]:
     said: set[Labels] = set()
     for resource in reading.resource_metrics:
         target = _target_labels(resource.resource)
         key = tuple(sorted(target.items()))
         if not target or key in said:
             continue
+        if not said:
+            yield form.header("target", "info", "Target metadata", "")
         said.add(key)
         others = {
             name: value
@@ -227,9 +273,8 @@ def _target_info(reading: MetricsData) -> Iterator[Family]:
                 service_attributes.SERVICE_INSTANCE_ID,
             )
         }
-        family.add_metric([], target | _labels(others))
-    if said:
-        yield family
+        labels = target | _labels(others)
+        yield f"target_info{{{_written(sorted(labels.items()))}}} 1.0\n"
 
 
 @dataclass(slots=True)
@@ -256,56 +301,60 @@ class _Family:
             bounds = (*point.explicit_bounds, float("inf"))
             for bound, count in zip(bounds, point.bucket_counts, strict=True):
                 series.buckets[bound] = series.buckets.get(bound, 0) + count
-        elif self.translated.kind is GaugeMetricFamily:
+        elif self.translated.kind is Kind.GAUGE:
             series.value = point.value
         else:
             series.value += point.value
 
-    def written(self) -> Family:
+    def lines(self, form: Form) -> Iterator[str]:
         name, unit, kind = self.translated
-        family = kind(name, self._description, unit=unit)
+        yield form.header(name, kind, self._description, unit)
         for labels, series in self._series.items():
-            as_dict = dict(labels)
-            if kind is HistogramMetricFamily:
-                _add_histogram(family, as_dict, series)
-            elif kind is CounterMetricFamily:
-                family.add_sample(
-                    f"{name}_total",
-                    as_dict,
-                    series.value,
-                    exemplar=_newest(series.exemplars),
-                )
-            else:
-                family.add_sample(name, as_dict, series.value)
-        return family
+            text = _written(labels)
+            if kind is Kind.HISTOGRAM:
+                yield from _histogram(name, text, series, form)
+                continue
+            suffix, exemplar = "", ""
+            if kind is Kind.COUNTER:
+                suffix, exemplar = "_total", form.exemplar(series.exemplars)
+            yield f"{name}{suffix}{_braced(text)} {_number(series.value)}{exemplar}\n"
 
 
-def _add_histogram(family: Family, labels: dict[str, str], series: _Series) -> None:
+def _histogram(name: str, labels: str, series: _Series, form: Form) -> Iterator[str]:
     total = 0
     below = float("-inf")
+    begin = f'{name}_bucket{{{labels}{"," if labels else ""}le="'
     for bound, count in sorted(series.buckets.items()):
         total += count
-        family.add_sample(
-            f"{family.name}_bucket",
-            {**labels, "le": floatToGoString(bound)},  # type: ignore[no-untyped-call]
-            total,
-            exemplar=_newest(e for e in series.exemplars if below < e.value <= bound),
-        )
+        exemplar = ""
+        if series.exemplars:
+            here = (one for one in series.exemplars if below < one.value <= bound)
+            exemplar = form.exemplar(here)
+        yield f'{begin}{_number(bound)}"}} {total}.0{exemplar}\n'
         below = bound
-    family.add_sample(f"{family.name}_count", labels, total)
-    family.add_sample(f"{family.name}_sum", labels, series.value)
+    yield f"{name}_count{_braced(labels)} {total}.0\n"
+    yield f"{name}_sum{_braced(labels)} {_number(series.value)}\n"
 
 
-def _newest(exemplars: Iterable[Exemplar]) -> PrometheusExemplar | None:
-    newest = max(exemplars, key=lambda one: one.time_unix_nano, default=None)
-    if newest is None:
-        return None
-    ids = {}
-    if newest.trace_id is not None and newest.span_id is not None:
-        ids = {
-            "trace_id": format_trace_id(newest.trace_id),
-            "span_id": format_span_id(newest.span_id),
-        }
-    return PrometheusExemplar(
-        ids, float(newest.value), newest.time_unix_nano / NS_PER_S
-    )
+def _written(labels: Iterable[tuple[str, str]]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+
+
+def _braced(labels: str) -> str:
+    return f"{{{labels}}}" if labels else ""
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+@lru_cache(1024)
+def _number(value: float) -> str:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return text
+
+
+def _batched(items: Iterable[_T], count: int) -> Iterator[list[_T]]:
+    waiting = iter(items)
+    while some := list(islice(waiting, count)):
+        yield some

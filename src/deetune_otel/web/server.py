@@ -21,29 +21,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from prometheus_client.exposition import choose_encoder
-
-from deetune_otel.export.prometheus import registry
+from deetune_otel.export.prometheus import Exposition
 from deetune_otel.web.api import API_PREFIX, Api, MapSources
 from deetune_otel.web.assets import Assets
-from deetune_otel.web.reply import NO_HEADERS, TEXT, Reply, as_json, packed
+from deetune_otel.web.reply import NO_HEADERS, TEXT, Folded, Reply, as_json, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from email.message import Message
 
     from opentelemetry.sdk.metrics.export import MetricsData
-    from prometheus_client import CollectorRegistry
 
     from deetune_otel.config.schema import WebSettings
 
 __all__ = ["WebServer", "WebServerError", "try_to_listen"]
 
-# A scraper, a probe, a person with a browser, and as many again.
-MAX_CONNECTIONS: Final = 16
-# No honest client needs longer for a request of a few hundred bytes.
+# That are answered at a time: a scraper, a probe, a person with a browser, and as many again.
+MAX_ANSWERS: Final = 16
+# With those that have not asked yet. Who comes then takes the place of the one that has waited longest
+# to ask; there is always such a one.
+MAX_CONNECTIONS: Final = 4 * MAX_ANSWERS
+# No honest client needs longer for a request of a few hundred bytes, or takes nothing for so long.
 SOCKET_TIMEOUT_S: Final = 5.0
-CONNECTION_AGE_S: Final = 15.0
+REQUEST_AGE_S: Final = 15.0
+# Of an answer that is taken slowly, but is taken. A scraper gives up long before.
+ANSWER_AGE_S: Final = 120.0
 # How often the accepting thread looks up: a close waits for it, and a wake-up costs 20 µs.
 TURN_S: Final = 0.1
 MAX_TARGET_BYTES: Final = 2048
@@ -55,6 +57,7 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+HEALTH: Final = "/healthz"
 INDEX: Final = """\
 deetune-otel
 
@@ -92,7 +95,7 @@ class WebServer:
         health: Callable[[], list[str]],
         of_map: MapSources,
     ) -> None:
-        self._pages = _Pages(registry(metrics), status, health, of_map)
+        self._pages = _Pages(Exposition(metrics), status, health, of_map)
         self._server = _listen(
             settings,
             lambda family, address: _Server(
@@ -122,7 +125,7 @@ class WebServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-        self._server.cut_older_than(0)
+        self._server.cut_older_than(0, 0)
 
 
 class _Pages:
@@ -130,18 +133,24 @@ class _Pages:
 
     def __init__(
         self,
-        of_metrics: CollectorRegistry,
+        exposition: Exposition,
         status: Callable[[], dict[str, Any]],
         health: Callable[[], list[str]],
         of_map: MapSources,
     ) -> None:
-        self._registry = of_metrics
+        self._exposition = exposition
         self._status = status
         self._health = health
         self._api = Api(of_map)
         self._assets = Assets()
-        # Pages are made one at a time: a few scrapers together cost no more memory than one.
+        # Pages are made one at a time: a few scrapers together cost no more memory than one. Who
+        # asks whether all is well waits for none of them.
         self._making = threading.Lock()
+        self._scraped: tuple[str, float, Reply] | None = (
+            None  # by type, when it was begun
+        )
+        self._scraping = 0  # how many wait for a page, or make it
+        self._scraping_lock = threading.Lock()
         self._broken: set[str] = set()  # paths whose last page failed, each logged once
 
     def get(self, target: str, headers: Message) -> Reply:
@@ -156,13 +165,14 @@ class _Pages:
             return packed(reply, encoding)
         match path:
             case "/metrics":
-                return self._guarded(path, lambda: self._metrics(accept))
-            case "/healthz":
-                return self._guarded(path, self._healthz)
+                return packed(self._metrics(accept), encoding)
+            case _ if path == HEALTH:
+                return self._checked(path, self._healthz)
             case "/status":
-                return self._guarded(
+                reply = self._guarded(
                     path, lambda: as_json(HTTPStatus.OK, self._status())
                 )
+                return packed(reply, encoding)
         return self._assets.get(
             path,
             accept_encoding=encoding,
@@ -170,11 +180,30 @@ class _Pages:
         ) or Reply(HTTPStatus.NOT_FOUND, TEXT, f"not found; here is:\n{INDEX}".encode())
 
     def _metrics(self, accept: str) -> Reply:
+        """Who came before a page was begun shares it."""
+        came_s = time.monotonic()
+        content_type, _ = self._exposition.written(accept)
+        with self._scraping_lock:
+            self._scraping += 1
         try:
-            encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is no number
-            encode, content_type = choose_encoder("")
-        return Reply(HTTPStatus.OK, content_type, encode(self._registry))
+            with self._making:
+                if self._scraped is not None:
+                    made_type, begun_s, reply = self._scraped
+                    if made_type == content_type and begun_s >= came_s:
+                        return reply
+                begun_s = time.monotonic()
+                reply = self._checked("/metrics", partial(self._scrape, accept))
+                self._scraped = content_type, begun_s, reply
+                return reply
+        finally:
+            with self._scraping_lock:
+                self._scraping -= 1
+                if not self._scraping:
+                    self._scraped = None
+
+    def _scrape(self, accept: str) -> Reply:
+        content_type, pieces = self._exposition.written(accept)
+        return Reply(HTTPStatus.OK, content_type, b"", folded=Folded(pieces))
 
     def _healthz(self) -> Reply:
         reasons = self._health()
@@ -186,21 +215,24 @@ class _Pages:
 
     def _guarded(self, path: str, make: Callable[[], Reply]) -> Reply:
         with self._making:
-            try:
-                reply = make()
-            except Exception as error:  # noqa: BLE001 - no page ends the server
-                if path not in self._broken:
-                    _log.exception("%s cannot be made", path)
-                    self._broken.add(path)
-                reason = f"{type(error).__name__}: {error}"
-                if path == "/healthz":
-                    return as_json(
-                        HTTPStatus.SERVICE_UNAVAILABLE,
-                        {"status": "failing", "reasons": [reason]},
-                    )
-                return as_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason})
-            self._broken.discard(path)
-            return reply
+            return self._checked(path, make)
+
+    def _checked(self, path: str, make: Callable[[], Reply]) -> Reply:
+        try:
+            reply = make()
+        except Exception as error:  # noqa: BLE001 - no page ends the server
+            if path not in self._broken:
+                _log.exception("%s cannot be made", path)
+                self._broken.add(path)
+            reason = f"{type(error).__name__}: {error}"
+            if path == HEALTH:
+                return as_json(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    {"status": "failing", "reasons": [reason]},
+                )
+            return as_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": reason})
+        self._broken.discard(path)
+        return reply
 
 
 def try_to_listen(settings: WebSettings) -> None:
@@ -250,7 +282,9 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         self.address_family = family
         self.pages = pages
-        self._open: dict[socket.socket, float] = {}
+        # By connection, when it was opened or its answer begun.
+        self._asking: dict[socket.socket, float] = {}
+        self._answering: dict[socket.socket, float] = {}
         self._open_lock = threading.Lock()
         # Who binds elsewhere wants to be reached, by names that only they know.
         self._own_host = host if _is_loopback(address[0]) else None
@@ -277,26 +311,44 @@ class _Server(ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         with self._open_lock:
-            if len(self._open) >= MAX_CONNECTIONS:
+            if len(self._asking) + len(self._answering) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._asking), None)
+                if oldest is None:
+                    return False
+                _cut(oldest)
+                self._asking.pop(oldest)
+            self._asking[request] = time.monotonic()
+            return True
+
+    def may_answer(self, request: socket.socket, path: str) -> bool:
+        """Whether there is room for another answer; for that of a health check there always is."""
+        with self._open_lock:
+            self._asking.pop(request, None)
+            if len(self._answering) >= MAX_ANSWERS and path != HEALTH:
                 return False
-            self._open[request] = time.monotonic()
+            self._answering[request] = time.monotonic()
             return True
 
     def shutdown_request(self, request: Any) -> None:
         with self._open_lock:
-            self._open.pop(request, None)
+            self._asking.pop(request, None)
+            self._answering.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
         """Called every TURN_S."""
-        self.cut_older_than(CONNECTION_AGE_S)
+        self.cut_older_than(REQUEST_AGE_S, ANSWER_AGE_S)
 
-    def cut_older_than(self, age_s: float) -> None:
+    def cut_older_than(self, request_s: float, answer_s: float) -> None:
         now = time.monotonic()
         with self._open_lock:
-            for request, since in self._open.items():
-                if now - since >= age_s:
-                    _cut(request)
+            for connections, age_s in (
+                (self._asking, request_s),
+                (self._answering, answer_s),
+            ):
+                for request, since in connections.items():
+                    if now - since >= age_s:
+                        _cut(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no news."""
@@ -340,13 +392,22 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(HTTPStatus.REQUEST_URI_TOO_LONG, TEXT, b"too long\n")
         if not self.path.startswith("/"):
             return Reply(HTTPStatus.BAD_REQUEST, TEXT, b"a path begins with /\n")
+        if not self.server.may_answer(self.connection, self.path.partition("?")[0]):
+            return Reply(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                TEXT,
+                b"too many are answered already\n",
+                {"Retry-After": "1"},
+            )
         return self.server.pages.get(self.path, self.headers)
 
     def _send(self, reply: Reply, more: Mapping[str, str] = NO_HEADERS) -> None:
+        folded = reply.folded
+        length = folded.unpacked_bytes if folded else len(reply.body)
         self.send_response(reply.status)
         for name, value in {
             "Content-Type": reply.content_type,
-            "Content-Length": str(len(reply.body)),
+            "Content-Length": str(length),
             **HEADERS,
             **reply.headers,
             **more,
@@ -354,7 +415,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            for piece in folded.pieces() if folded else (reply.body,):
+                self.wfile.write(piece)
 
     def send_error(
         self,
