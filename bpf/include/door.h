@@ -205,6 +205,19 @@ static __noinline int dt_meet(struct dt_conn *c, struct sock *sk, __u32 bytes, i
 	return 0;
 }
 
+/* A connection that turns out to be the agent's: what TCP says of it is compared with nothing. */
+static __always_inline void dt_disown(struct sock *sk)
+{
+	struct dt_conn *c = dt_known_conn(sk);
+	__u64 cookie;
+
+	if (!c || c->flags & DT_CONN_IGNORED)
+		return;
+	c->flags |= DT_CONN_IGNORED;
+	cookie = c->cookie;
+	bpf_map_delete_elem(&live, &cookie);
+}
+
 static __always_inline int dt_io(struct sock *sk, int ret, int flags, __u32 context)
 {
 	int is_send = dt_is_send(context);
@@ -216,8 +229,11 @@ static __always_inline int dt_io(struct sock *sk, int ret, int flags, __u32 cont
 	if (flags & (DT_MSG_PEEK | DT_MSG_ERRQUEUE | DT_MSG_OOB))
 		return 0;
 	t = bpf_get_current_task_btf();
-	if (t->flags & DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
+	if (t->flags & DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid) {
+		if (dt_is_tcp(sk))
+			dt_disown(sk);
 		goto not_observed;
+	}
 	if (dt_is_tcp(sk)) {
 		c = dt_known_conn(sk);
 		if (!c)
@@ -279,13 +295,22 @@ static __always_inline int dt_connect(struct sock *sk, int new)
 
 	if (!dt_is_tcp(sk))
 		return 0;
-	if (new == DT_TCP_LISTEN)
+	if (new == DT_TCP_LISTEN) {
 		dt_listen(sk);
+		if ((__u32)t->tgid == dt_own_tgid) {
+			dt_own_netns = sk->__sk_common.skc_net.net->ns.inum;
+			dt_own_port = sk->__sk_common.skc_num;
+		}
+	}
 	if (new != DT_TCP_SYN_SENT || t->flags &DT_PF_KTHREAD || (__u32)t->tgid == dt_own_tgid)
 		return 0;
 	c = dt_tcp_conn(sk, DT_ROLE_CLIENT, 0);
 	if (!c || c->flags & DT_CONN_IGNORED)
 		return 0;
+	if (dt_leads_to_agent(sk)) {
+		c->flags |= DT_CONN_IGNORED;
+		return 0;
+	}
 	c->opened_ns = bpf_ktime_get_ns(); /* a socket may try again */
 	c->is_connecting = 1;
 	c->flags &= ~(DT_CONN_ESTABLISHED | DT_CONN_FIRST_SEQS); /* and may have been another's */

@@ -161,6 +161,15 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 	return 1;
 }
 
+/* What a request must be on this connection; where the server has spoken first, no inline command.
+ */
+static __always_inline int dt_redis_strict(const struct dt_conn *c)
+{
+	if (!(c->flags & DT_CONN_TENTATIVE) || c->request.ordinal)
+		return DT_REDIS_ANY;
+	return c->response.bytes || c->response.ordinal ? DT_REDIS_ARRAY : DT_REDIS_LETTERS;
+}
+
 static __always_inline long dt_step_once(struct dt_walk *w)
 {
 	struct dt_scratch *s = w->s;
@@ -213,8 +222,7 @@ static __always_inline long dt_step_once(struct dt_walk *w)
 		if (c->protocol == DT_PROTOCOL_HTTP)
 			event = dt_http_run(m, s, w->f, w->is_request);
 		else if (w->is_request)
-			event = dt_redis_request_run(m, s,
-						     c->flags & DT_CONN_TENTATIVE && !m->ordinal);
+			event = dt_redis_request_run(m, s, dt_redis_strict(c));
 		else
 			event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
 		before = s->pos - before;

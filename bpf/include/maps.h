@@ -15,12 +15,17 @@ const volatile __u32 dt_edge_cap_per_owner = 4096;
 const volatile __u32 dt_only_netns; /* inode number; 0: all */
 const volatile __u8 dt_observe_unix = 1;
 const volatile __u8 dt_observe_udp = 1;
+const volatile __u8 dt_observe_own; /* calls of the agent's endpoint */
 
 /* The agent's thread group, in the numbers of the root pid namespace: written by the first
  * iterator, which runs in the agent's own context. */
 __u32 dt_own_tgid;
 __u32 dt_own_pid_level;	    /* how deep the agent's pid namespace is; 0: the root's */
 __u64 dt_own_pid_namespace; /* its address */
+
+/* Where the agent listens: its endpoint. */
+__u32 dt_own_netns;
+__u16 dt_own_port;
 
 /* Visits of all sockets that have ended. Before the first, whoever is met may be older than the
  * agent. */

@@ -146,6 +146,22 @@ static __always_inline void dt_listen(struct sock *sk)
 		bpf_map_update_elem(&listeners, &key, &one, BPF_ANY);
 }
 
+/* Does it lead to the agent's own endpoint, on this host? Then it is a scraper's, a browser's or a
+ * command of ours, and no call of what is observed. */
+static __always_inline int dt_leads_to_agent(struct sock *sk)
+{
+	__u32 local[4] = {}, peer[4] = {};
+
+	if (dt_observe_own || !dt_own_port || bpf_ntohs(sk->__sk_common.skc_dport) != dt_own_port ||
+	    sk->__sk_common.skc_net.net->ns.inum != dt_own_netns)
+		return 0;
+	dt_address(sk, 0, (__u8 *)local);
+	dt_address(sk, 1, (__u8 *)peer);
+	return (local[0] == peer[0] && local[1] == peer[1] && local[2] == peer[2] &&
+		local[3] == peer[3]) ||
+	       (!peer[0] && !peer[1] && peer[2] == bpf_htonl(0xffff) && (__u8)peer[3] == 127);
+}
+
 /* The socket goes through tcp_destroy_sock, so what is known of it can lie in its storage. */
 static __always_inline int dt_end_is_told(struct sock *sk)
 {

@@ -44,6 +44,13 @@ enum dt_redis_bound {
 	DT_REDIS_MAX_INLINE = 20, /* letters of a first command; the longest has 17 */
 };
 
+/* What a request must be while the connection is not known to speak Redis. */
+enum dt_redis_strict {
+	DT_REDIS_ANY = 0,
+	DT_REDIS_LETTERS = 1, /* an array, or an inline command that begins with a letter */
+	DT_REDIS_ARRAY = 2,
+};
+
 static __always_inline int dt_redis_is_request(__u8 c)
 {
 	return c == '*';
@@ -240,7 +247,7 @@ static __always_inline int dt_redis_request_step(struct dt_walker *m, struct dt_
 			m->offset++;
 			return DT_GO_ON;
 		}
-		if (strict && !dt_redis_is_letter(c))
+		if (strict == DT_REDIS_ARRAY || (strict && !dt_redis_is_letter(c)))
 			return DT_BAD;
 		m->phase = DT_REDIS_INLINE;
 		return dt_redis_inline(m, s);
@@ -526,8 +533,7 @@ enum dt_redis_run {
 	DT_REDIS_RUN = 4, /* see DT_HTTP_RUN */
 };
 
-/* strict: the connection is not known to speak Redis, so a request must be an array, or begin with
- * a letter. */
+/* strict: one of enum dt_redis_strict. */
 __noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s, int strict)
 {
 	int event = DT_GO_ON;

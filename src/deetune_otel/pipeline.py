@@ -567,6 +567,7 @@ def kernel_settings(config: Config, *, spans_per_second: int) -> KernelSettings:
     kernel = config.kernel
     return KernelSettings(
         observe_unix=kernel.observe_unix,
+        observe_own=kernel.observe_own,
         observe_udp=kernel.observe_udp,
         netns=current() if kernel.network_namespaces == "own" else 0,
         slow_ns=int(config.spans.slow_s * 1e9),

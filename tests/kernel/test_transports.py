@@ -234,3 +234,31 @@ def test_greetings_that_look_like_something_known(
     said = len(greeting) + 2 * len(answer)
     for actor, role in ((client, Role.CLIENT), (server, Role.SERVER)):
         watch.expect(actor.pid, {unknown(role): Calls(2, 2 * len(request_), said)})
+
+
+@pytest.mark.parametrize("is_asked_for", [False, True])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.0.0.7"])
+def test_calls_of_our_own_endpoint_are_not_observed_unless_asked_for(
+    watching: Watching,
+    host: str,
+    is_asked_for: bool,  # noqa: FBT001
+) -> None:
+    """This process is the agent: who calls it calls nothing that is observed, and no byte is blind."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with (
+        watching(observe_own=is_asked_for) as watch,
+        socket.create_server((host, 0), family=family) as listener,
+        Actor() as client,
+    ):
+        here = client.connect(listener.getsockname())
+        own, _ = listener.accept()
+        with own:
+            here.send(get())
+            assert own.recv(4096) == get()
+            own.sendall(OK * 1000)
+            here.take(OK * 1000)
+            here.close()
+        calls = watch.calls(client.pid)
+        assert bool(calls) is is_asked_for
+        assert watch.noted("blind").bytes == 0
+        assert watch.noted("unseen_ends").exchanges == 0

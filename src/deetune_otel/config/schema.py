@@ -154,6 +154,12 @@ class KernelSettings(Section):
             "Whether UDP flows are observed, and DNS look-ups with the names that they gave to addresses."
         ),
     )
+    observe_own: bool = field(
+        default=False,
+        metadata=about(
+            "Whether calls of the agent's own endpoint are observed: a scraper's, a browser's, those of deetune's commands on this host."
+        ),
+    )
     network_namespaces: Literal["all", "own"] = field(
         default="all",
         metadata=about(

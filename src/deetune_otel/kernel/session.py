@@ -120,6 +120,7 @@ class KernelSettings:
 
     object_path: Path = _OBJECT
     observe_unix: bool = True
+    observe_own: bool = False
     observe_udp: bool = True
     netns: int = 0  # only this network namespace, by its inode number; 0: all
     slow_ns: int = 1_000_000_000  # from here an exchange is preferred for a span
@@ -146,6 +147,7 @@ class KernelSettings:
             "dt_operation_cap": self.operations_per_owner,
             "dt_edge_cap_per_owner": self.edges_per_owner,
             "dt_observe_unix": int(self.observe_unix),
+            "dt_observe_own": int(self.observe_own),
             "dt_observe_udp": int(self.observe_udp),
             "dt_only_netns": self.netns,
         }
