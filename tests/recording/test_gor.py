@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections import Counter
 from typing import Final
 
 import pytest
@@ -11,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deetune_otel.recording import gor
-from deetune_otel.recording.errors import BadInput
 from deetune_otel.recording.gor import SEPARATOR, from_gor
-from deetune_otel.recording.model import HttpRequest, HttpResponse
+from deetune_otel.recording.model import (
+    HttpRequest,
+    HttpResponse,
+    Missing,
+    MissingBecause,
+)
 
 ASKED: Final = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 ANSWERED: Final = b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nyes"
@@ -36,7 +40,7 @@ FILE: Final = (
 @pytest.mark.parametrize("size", [1, 7, 50, 1 << 20])
 def test_requests_find_their_responses(size: int) -> None:
     chunks = [FILE[at : at + size] for at in range(0, len(FILE), size)]
-    found = list(from_gor(chunks))
+    found = list(from_gor(chunks, Counter()))
     targets = [
         one.request.target for one in found if isinstance(one.request, HttpRequest)
     ]
@@ -52,33 +56,58 @@ def test_requests_find_their_responses(size: int) -> None:
 def test_requests_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gor, "MAX_WAITING", 2)
     data = b"".join(record(1, b"%02x" % i, i, ASKED) for i in range(5))
-    found = from_gor([data])
+    found = from_gor([data], Counter())
     assert next(found).request_start_ns == 0
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "what"),
     [
-        b"hello",
-        record(4, b"a", 1, ASKED),
-        record(1, b"xyz", 1, ASKED),
-        record(1, b"a", 1, b"no http\r\n\r\n"),
-        record(1, b"a", 1, ASKED[:-1]),
-        record(1, b"a", 1, ASKED + ASKED),
+        (b"hello", "records without GoReplay's first line"),
+        (record(4, b"a", 1, ASKED), "records without GoReplay's first line"),
+        (record(1, b"xyz", 1, ASKED), "records without GoReplay's first line"),
+        (record(1, b"a", 1, b"no http\r\n\r\n"), "hold no HTTP message"),
+        (record(1, b"a", 1, ASKED[:20]), "records with no whole HTTP message"),
+        (record(1, b"a", 1, ASKED + ASKED), "more than one HTTP message"),
     ],
 )
-def test_what_is_broken_is_refused(data: bytes) -> None:
-    with pytest.raises(BadInput):
-        list(from_gor([data]))
+def test_one_bad_record_does_not_end_the_file(data: bytes, what: str) -> None:
+    passed: Counter[str] = Counter()
+    separator = b"" if data.endswith(SEPARATOR) else SEPARATOR
+    found = list(from_gor([FILE, data, separator, FILE], passed))
+    assert len(found) == 6
+    ((said, count),) = passed.items()
+    assert (what in said, count) == (True, 1)
+
+
+def test_a_message_that_was_cut_is_there_and_says_so() -> None:
+    data = record(1, b"a", 1, ASKED[:-1]) + record(2, b"a", 2, ANSWERED[:-2])
+    (one,) = from_gor([data], Counter())
+    assert one.request.missing == (Missing(1, 1, MissingBecause.LOST),)
+    assert one.response is not None
+    assert one.response.missing == (Missing(1, 2, MissingBecause.LOST),)
+    assert one.incomplete == ("lost",)
+
+
+def test_a_response_that_cannot_be_read_is_not_an_unanswered_request() -> None:
+    data = record(1, b"a", 1, ASKED) + record(2, b"a", 2, b"what?\r\n\r\n")
+    (one,) = from_gor([data], Counter())
+    assert (one.response, one.incomplete) == (None, ("lost",))
+
+
+def test_long_ids_are_told_apart() -> None:
+    data = b"".join(record(1, b"%024d" % i, i + 1, ASKED) for i in range(3))
+    assert len({one.id for one in from_gor([data], Counter())}) == 3
 
 
 def test_a_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gor, "MAX_RECORD", 100)
-    with pytest.raises(BadInput, match="more than 100 bytes"):
-        list(from_gor([b"x" * 200]))
+    passed: Counter[str] = Counter()
+    found = list(from_gor([b"x" * 200, SEPARATOR, FILE], passed))
+    assert len(found) == 3
+    assert passed == {"records of more than 100 bytes": 1}
 
 
 @given(st.integers(0, len(FILE)), st.binary(max_size=20))
-def test_any_damage_raises_nothing_else(at: int, data: bytes) -> None:
-    with suppress(BadInput):
-        list(from_gor([FILE[:at], data, FILE[at + len(data) :]]))
+def test_any_damage_raises_nothing(at: int, data: bytes) -> None:
+    list(from_gor([FILE[:at], data, FILE[at + len(data) :]], Counter()))

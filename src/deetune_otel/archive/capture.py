@@ -55,6 +55,7 @@ class _Held(NamedTuple):
     at_ns: int
     data: bytes
     comment: str
+    cut: int = 0  # bytes behind the data that the capture did not keep
 
 
 class _Direction:
@@ -194,7 +195,8 @@ class Capture:
         if segment.flags & FIN:
             mine.end = at + segment.size
         if segment.payload or packet.comment:
-            held = _Held(packet.at_ns, segment.payload, packet.comment)
+            cut = segment.size - len(segment.payload)
+            held = _Held(packet.at_ns, segment.payload, packet.comment, cut)
             if at <= mine.next or connection.is_ours:
                 yield from _pass_on(mine, at, held)
                 yield from self._drain(mine, mine.next)
@@ -249,7 +251,7 @@ def _is_anew(connection: _Connection, sender: _Direction, segment: TcpSegment) -
 
 
 def _pass_on(mine: _Direction, at: int, held: _Held) -> Iterator[Arrival]:
-    """Without what came before; the hole before it is said."""
+    """Without what came before; the hole before it is said, and what was cut off behind it."""
     data = held.data
     if at > mine.next:
         yield _hole(mine, at, held.at_ns)
@@ -259,6 +261,9 @@ def _pass_on(mine: _Direction, at: int, held: _Held) -> Iterator[Arrival]:
         piece = Piece(mine.from_client, mine.next, held.at_ns, data)
         mine.next += len(data)
         yield Arrival(mine.flow, piece, held.comment)
+    until = at + len(held.data) + held.cut
+    if held.cut > 0 and until > mine.next:
+        yield _hole(mine, until, held.at_ns, MissingBecause.CUT)
 
 
 def _tail(mine: _Direction, at_ns: int) -> Iterator[Arrival]:
@@ -267,8 +272,13 @@ def _tail(mine: _Direction, at_ns: int) -> Iterator[Arrival]:
         yield _hole(mine, mine.end, at_ns)
 
 
-def _hole(mine: _Direction, until: int, at_ns: int) -> Arrival:
+def _hole(
+    mine: _Direction,
+    until: int,
+    at_ns: int,
+    because: MissingBecause = MissingBecause.LOST,
+) -> Arrival:
     count = until - mine.next
-    piece = Piece(mine.from_client, mine.next, at_ns, b"", count, MissingBecause.LOST)
+    piece = Piece(mine.from_client, mine.next, at_ns, b"", count, because)
     mine.next = until
     return Arrival(mine.flow, piece)

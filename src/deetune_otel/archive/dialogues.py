@@ -8,6 +8,7 @@ bytes do not say. In any other capture the first bytes of the client say which p
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import replace
 from hashlib import blake2b
@@ -52,10 +53,10 @@ _RESP: Final = re.compile(rb"\*[1-9]\d{0,6}\r\n\$")
 class Dialogues:
     """Fed arrivals; `problems` counts what could not be read, in words."""
 
-    def __init__(self, *, is_raw: bool) -> None:
+    def __init__(self) -> None:
         self.problems: Counter[str] = Counter()
         self.unreadable_connections = 0
-        self._is_raw = is_raw
+        self.begun_before = 0  # connections whose beginning is not in the capture
         self._of: dict[int, _Ours | _Plain] = {}
 
     def feed(self, event: Arrival | Closed) -> Iterator[RecordedExchange]:
@@ -69,11 +70,8 @@ class Dialogues:
         dialogue = self._of.get(flow.number)
         if dialogue is None:
             is_ours = event.comment.startswith("exchange=")
-            dialogue = (
-                _Ours(flow, self.problems)
-                if is_ours
-                else _Plain(flow, is_raw=self._is_raw)
-            )
+            dialogue = _Ours(flow, self.problems) if is_ours else _Plain(flow)
+            self.begun_before += not (is_ours or flow.is_certain)
             self._of[flow.number] = dialogue
         yield from dialogue.feed(event)
 
@@ -87,6 +85,7 @@ class _Sent:
         self.at = 0  # in sequence numbers
         self.has_lost = False
         self._gaps = {gap.at: gap for gap in extent.gaps}
+        self._starts = sorted(self._gaps)
 
     @property
     def is_whole(self) -> bool:
@@ -108,8 +107,8 @@ class _Sent:
                 self.parts.append(Missing(0, gap.bytes, gap.because))
                 self.at += max(1, min(gap.bytes, MAX_GAP))
                 continue
-            until = min([one for one in self._gaps if one > self.at] + [end])
-            until = min(until, end)
+            following = bisect_right(self._starts, self.at)
+            until = min([*self._starts[following : following + 1], end])
             self.parts.append(Missing(0, until - self.at, MissingBecause.LOST))
             self.at = until
             self.has_lost = True
@@ -205,9 +204,8 @@ class _Open(NamedTuple):
 class _Plain:
     """One connection of a capture by anybody."""
 
-    def __init__(self, flow: Flow, *, is_raw: bool) -> None:
+    def __init__(self, flow: Flow) -> None:
         self._flow = flow
-        self._is_raw = is_raw
         self._has_data = False
         self._protocol: Protocol | None = None
         self._assembler: Assembler | None = None
@@ -218,22 +216,22 @@ class _Plain:
 
     @property
     def is_unreadable(self) -> bool:
-        return self._has_data and self._protocol is None
+        return self._has_data and self._assembler is None
 
     def feed(self, arrival: Arrival) -> Iterator[RecordedExchange]:
         piece = arrival.piece
         if not piece.data and not piece.missing:
             return
         self._has_data = True
-        if self._protocol is None:
-            self._recognise(piece)
+        if self._assembler is None:
+            yield from self._recognise(piece)
         if self._is_turned:
             piece = piece._replace(from_client=not piece.from_client)
         size = len(piece.data) or piece.missing
         self._next[piece.from_client] = piece.offset + size
-        if self._protocol is Protocol.UNKNOWN:
+        if self._assembler is None:
             yield from self._raw(piece)
-        elif self._assembler is not None:
+        else:
             self._since += size
             if piece.data and self._since > MAX_MESSAGE_BYTES:
                 piece = piece._replace(
@@ -256,19 +254,23 @@ class _Plain:
         if self._open is not None:
             yield self._raw_exchange(self._open)
 
-    def _recognise(self, piece: Piece) -> None:
+    def _recognise(self, piece: Piece) -> Iterator[RecordedExchange]:
+        """What came before a request that is known stays raw."""
         flow = self._flow
         protocol = _protocol(piece)
         if protocol is Protocol.REDIS and not piece.from_client:
             protocol = None  # an array as a reply looks the same
-        if protocol is not None and (piece.from_client or not flow.is_certain):
-            self._is_turned = not piece.from_client
-            if self._is_turned:
-                self._next.reverse()
-            self._protocol = protocol
-            self._assembler = Assembler(CODECS[protocol])
-        elif self._is_raw:
-            self._protocol = Protocol.UNKNOWN
+        if protocol is None or not (piece.from_client or not flow.is_certain):
+            return
+        if self._open is not None:
+            yield self._raw_exchange(self._open)
+            self._open = None
+        self._is_turned = not piece.from_client
+        if self._is_turned:
+            self._next.reverse()
+        self._protocol = protocol
+        self._since = 0
+        self._assembler = Assembler(CODECS[protocol])
 
     def _raw(self, piece: Piece) -> Iterator[RecordedExchange]:
         if self._open is None or (piece.from_client and self._open.response):

@@ -27,10 +27,12 @@ from deetune_otel.cli.account import account
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.selecting import add_selection, selection_of
 from deetune_otel.cli.terminal import duration, megabytes
-from deetune_otel.recording.har import to_har
+from deetune_otel.recording.har_export import to_har
 from deetune_otel.recording.model import HttpRequest, Manifest, RecordedExchange
 from deetune_otel.recording.ndjson import to_line
 from deetune_otel.recording.summary import OperationKey, OperationSummary, Summary
+from deetune_otel.redaction.censor import CannotRedact
+from deetune_otel.redaction.encodings import decoded
 from deetune_otel.redaction.scan import Finding, scan
 
 __all__ = ["Recording", "opened"]
@@ -84,10 +86,10 @@ class Recording:
 
 
 @contextmanager
-def opened(path: Path, *, is_raw: bool = False) -> Iterator[File]:
+def opened(path: Path) -> Iterator[File]:
     """A recording; what is wrong with it ends the command, after what could be read."""
     try:
-        with read(path, is_raw=is_raw) as file:
+        with read(path) as file:
             yield file
     except ArchiveError as error:
         raise CommandError(
@@ -107,7 +109,7 @@ def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _show(args: argparse.Namespace) -> int:
     summary = Summary()
-    with opened(args.file, is_raw=True) as file:
+    with opened(args.file) as file:
         try:
             summary.add_all(file)
         finally:  # of a damaged file, too, is shown what there is
@@ -133,8 +135,8 @@ def _lines(file: File, summary: Summary) -> Iterator[str]:
     if summary.incomplete:
         yield ""
         yield "incomplete, and never judged by a replay: " + _counts(summary.incomplete)
-        if summary.missing_bytes:
-            yield "bytes missing: " + _counts(summary.missing_bytes)
+    if summary.missing_bytes:
+        yield "bytes missing: " + _counts(summary.missing_bytes)
     if summary.redactions:
         yield "exchanges with something redacted: " + _counts(summary.redactions)
     yield ""
@@ -210,9 +212,10 @@ def _export(args: argparse.Namespace) -> int:
     if args.format == "parquet":
         return _export_parquet(args)
     passed = Counter[str]()
+    creator = f"deetune {__version__}"
     with opened(args.file) as file:
         parts = (
-            to_har(_http_only(file, passed), creator=f"deetune {__version__}")
+            to_har(_http_only(file, passed), creator=creator, decode=_plain)
             if args.format == "har"
             else (f"{to_line(one)}\n" for one in file)
         )
@@ -220,13 +223,24 @@ def _export(args: argparse.Namespace) -> int:
             for part in parts:
                 sys.stdout.write(part)
         else:
-            with _replacing(args) as path, path.open("w", encoding="utf-8") as out:
+            # Half a character, which JSON may hold, is written as JSON escapes it.
+            with (
+                _replacing(args) as path,
+                path.open("w", encoding="utf-8", errors="backslashreplace") as out,
+            ):
                 out.writelines(parts)
     for problem in file.problems:
         _warn(problem)
     for protocol, count in passed.items():
         _warn(f"{count:,} exchanges of {protocol}: HAR has no place for them")
     return ExitCode.OK
+
+
+def _plain(body: bytes, coding: str) -> bytes | None:
+    try:
+        return decoded(body, coding)
+    except CannotRedact:
+        return None
 
 
 def _http_only(
@@ -257,7 +271,7 @@ def _export_parquet(args: argparse.Namespace) -> int:
 def _scan(args: argparse.Namespace) -> int:
     found: Counter[Finding] = Counter()
     count = exchanges = 0
-    with opened(args.file, is_raw=True) as file:
+    with opened(args.file) as file:
         for one in file:
             exchanges += 1
             for finding in scan(one):
@@ -286,7 +300,7 @@ def _filter(args: argparse.Namespace) -> int:
     selection = selection_of(args)
     if selection.is_empty:
         raise UsageError("nothing chooses", hint="--status 5xx, --path '/orders/*', …")
-    with opened(args.file, is_raw=True) as file:
+    with opened(args.file) as file:
         chosen = (one for one in file if selection.why_not(one) is None)
         written = _write(args, chosen, f"{args.file.name}: {selection.says()}", [file])
     print(f"{written:,} exchanges in {args.output}")
@@ -295,7 +309,7 @@ def _filter(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        files = [stack.enter_context(opened(path, is_raw=True)) for path in args.files]
+        files = [stack.enter_context(opened(path)) for path in args.files]
         merged = heapq.merge(*files, key=attrgetter("request_start_ns"))
         names = " and ".join(path.name for path in args.files)
         written = _write(args, _once(merged), names, files)
@@ -322,6 +336,8 @@ def _write(
     if args.output is None:
         raise UsageError("no file to write to", hint="-o FILE.pcapng")
     count = incomplete = 0
+    left_out = Counter[str]()
+    written = _Told()
     first_ns = last_ns = 0
     with _replacing(args) as path:
         writer = RecordingWriter(
@@ -332,7 +348,12 @@ def _write(
         )
         with writer:
             for one in exchanges:
-                writer.write(one)
+                try:
+                    writer.write(one)
+                except (UnicodeError, TypeError, ValueError) as error:
+                    left_out[str(error)] += 1
+                    continue
+                written.add(one)
                 count += 1
                 incomplete += bool(one.incomplete)
                 first_ns = min(first_ns or one.request_start_ns, one.request_start_ns)
@@ -354,7 +375,39 @@ def _write(
                     ),
                 )
             )
+        _check(path, written)
+    for file in files:
+        for problem in file.problems:
+            _warn(f"{file.path.name}: {problem}")
+    for why, times in left_out.items():
+        _warn(f"{times:,} exchanges that no recording can hold, left out: {why}")
     return count
+
+
+class _Told:
+    """How many exchanges, and which, in any order."""
+
+    def __init__(self) -> None:
+        self.count = self.sum = 0
+
+    def add(self, one: RecordedExchange) -> None:
+        self.count += 1
+        self.sum ^= hash((self.count if not one.id else one.id, one.request, one.response))
+
+
+def _check(path: Path, written: _Told) -> None:
+    """Reads it back: what cannot be read is not given to anybody."""
+    found = _Told()
+    with opened(path) as file:
+        for one in file:
+            found.add(one)
+    if (found.count, found.sum) != (written.count, written.sum) or file.problems:
+        what = "; ".join(file.problems) or "others than were written"
+        raise CommandError(
+            f"what was written does not read back, and was removed: {found.count:,} of "
+            f"{written.count:,} exchanges, {what}",
+            hint="please report this, with the file if you may",
+        )
 
 
 @contextmanager

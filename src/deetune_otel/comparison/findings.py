@@ -6,9 +6,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from deetune_otel.protocols import http
-from deetune_otel.protocols.routes import Routes
-from deetune_otel.recording.model import HttpRequest, RecordedExchange, RedisCommand
+from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.recording.operations import operation_name
 
 __all__ = ["Finding", "Found", "Ignored", "general", "operation_of"]
 
@@ -51,12 +50,5 @@ def general(place: str) -> str:
 
 def operation_of(exchange: RecordedExchange) -> str:
     """Its name; recordings of others have none, then it is that of the request."""
-    if exchange.operation:
-        return exchange.operation
-    match exchange.request:
-        case HttpRequest(method=method, target=target):
-            head = f"{method} {target} HTTP/1.1\r\n\r\n"
-            return http.operation(head.encode("utf-8", "replace"), Routes()).name
-        case RedisCommand(arguments=(name, *_)):
-            return name.decode("latin-1").upper()
-    return exchange.protocol.name
+    named = exchange.operation or operation_name(exchange.request)
+    return named or exchange.protocol.name

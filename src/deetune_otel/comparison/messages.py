@@ -47,6 +47,10 @@ def _http(
             found.add(what, "the status differs")
             return
     _extend(found, headers.compare(expected.headers, actual.headers, rules))
+    if expected.missing:
+        what = Finding("body", values.Kind.VALUE, "not recorded as a whole", "there")
+        found.add(what, "the recorded body is not known")
+        return
     mine, its = body_of(expected), body_of(actual)
     if mine is not None and its is not None:
         _extend(found, bodies.compare(mine, its, rules.bodies))

@@ -32,9 +32,9 @@ from deetune_otel.recording.model import (
     Piece,
     Process,
     RecordedExchange,
-    RedisCommand,
     Turn,
 )
+from deetune_otel.recording.operations import request_head
 from deetune_otel.signals.traces import TraceResolver, span_id
 
 __all__ = ["Conversations", "People", "Tally"]
@@ -295,7 +295,7 @@ class Conversations:
             trace_id=f"{trace_id:032x}",
             span_id=own_id,
             operation=self._people.operation_name(
-                one.owners.get(role, 0), one.protocol, _head(request)
+                one.owners.get(role, 0), one.protocol, request_head(request)
             ),
             cause=cause,
             cause_method=method,
@@ -431,16 +431,4 @@ def _trace_header(request: Message) -> bytes:
         for name in _TRACE_HEADERS:
             if name in values:
                 return f"{name}: {values[name]}".encode("latin-1", errors="replace")
-    return b""
-
-
-def _head(request: Message) -> bytes:
-    """As the kernel would have given it to `protocols`, for the operation's name."""
-    if isinstance(request, HttpRequest):
-        line = f"{request.method} {request.target} HTTP/{request.version}\r\n"
-        return line.encode("latin-1", errors="replace")
-    if isinstance(request, RedisCommand) and request.arguments:
-        parts = [b"*%d\r\n" % len(request.arguments)]
-        parts += [b"$%d\r\n%s\r\n" % (len(one), one) for one in request.arguments[:2]]
-        return b"".join(parts)[:256]
     return b""

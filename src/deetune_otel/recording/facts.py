@@ -34,6 +34,7 @@ __all__ = [
     "response_comment",
 ]
 
+MAX_TIME_NS: Final = 1 << 63  # the year 2262
 _WORD: Final = re.compile(r"[\w.:$*-]+", re.ASCII)
 
 
@@ -183,7 +184,7 @@ def facts_in(comment: str) -> Facts | None:
 
 def _facts(found: Mapping[str, str]) -> Facts:
     get = found.get
-    start, end, response_start, response_end = map(int, found["times_ns"].split(","))
+    start, end, response_start, response_end = map(_time, found["times_ns"].split(","))
     return Facts(
         id=found["exchange"],
         connection_id=get("connection", ""),
@@ -208,6 +209,13 @@ def _facts(found: Mapping[str, str]) -> Facts:
         incomplete=_words(get("incomplete", "")),
         redactions=_words(get("redactions", "")),
     )
+
+
+def _time(text: str) -> int:
+    at_ns = int(text)
+    if not 0 <= at_ns < MAX_TIME_NS:
+        raise ValueError(f"{text} is no time")
+    return at_ns
 
 
 def _endpoint(found: Mapping[str, str], end: str) -> Endpoint | None:

@@ -9,20 +9,22 @@ knows more after some time.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from deetune_otel.model import Protocol
 from deetune_otel.recording.codecs import http
-from deetune_otel.recording.codecs.contract import CodecError, Decoder
-from deetune_otel.recording.errors import BadInput
+from deetune_otel.recording.codecs.contract import CodecError
 from deetune_otel.recording.model import (
     Connection,
     Endpoint,
     Message,
+    MissingBecause,
     RecordedExchange,
 )
+from deetune_otel.recording.records import records
 
 __all__ = ["from_gor"]
 
@@ -30,6 +32,8 @@ SEPARATOR: Final = "\n🐵🙈🙉\n".encode()
 # Of one record; GoReplay keeps 5 MB of a message by default.
 MAX_RECORD: Final = 64 * 1024 * 1024
 MAX_WAITING: Final = 10_000
+MAX_TIME_NS: Final = (1 << 62) - 1
+ID_DIGITS: Final = 16
 _HEAD: Final = re.compile(
     rb"([123]) ([0-9a-fA-F]{1,64}) (\d{1,19})(?: (-?\d{1,19}))?\n"
 )
@@ -47,12 +51,21 @@ class _Asked(NamedTuple):
     request: Message
 
 
-def from_gor(chunks: Iterable[bytes]) -> Iterator[RecordedExchange]:
-    """In the order of their responses. Raises BadInput."""
+def from_gor(
+    chunks: Iterable[bytes], passed: Counter[str]
+) -> Iterator[RecordedExchange]:
+    """In the order of their responses. `passed` counts records that cannot be read, in words."""
     waiting: OrderedDict[bytes, _Asked] = OrderedDict()
-    for record in _records(chunks):
+    for data in records(chunks, SEPARATOR, max_bytes=MAX_RECORD):
+        record = _record(data, passed)
+        if record is None:
+            continue
         if record.kind == b"1":
-            request = _message(http.requests(), record)
+            request = _message(http.requests(), record, passed)
+            if request is None:
+                continue
+            if (again := waiting.pop(record.id, None)) is not None:
+                yield _exchange(record.id, again, None, 0)
             waiting[record.id] = _Asked(record.at_ns, request)
             while len(waiting) > MAX_WAITING:
                 old, asked = waiting.popitem(last=False)
@@ -60,51 +73,58 @@ def from_gor(chunks: Iterable[bytes]) -> Iterator[RecordedExchange]:
         elif record.kind == b"2" and record.id in waiting:
             asked = waiting.pop(record.id)
             decoder = http.responses(deque([asked.request]))
-            response = _message(decoder, record)
+            response = _message(decoder, record, passed)
             yield _exchange(record.id, asked, response, record.at_ns)
     for old, asked in waiting.items():
         yield _exchange(old, asked, None, 0)
 
 
-def _records(chunks: Iterable[bytes]) -> Iterator[_Record]:
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(SEPARATOR)
-        for one in whole:
-            yield _record(one)
-        if len(rest) > MAX_RECORD:
-            raise BadInput(f"a record of more than {MAX_RECORD:,} bytes")
-    if rest.strip():
-        yield _record(rest)
-
-
-def _record(data: bytes) -> _Record:
+def _record(data: bytes | None, passed: Counter[str]) -> _Record | None:
+    if data is None:
+        passed[f"records of more than {MAX_RECORD:,} bytes"] += 1
+        return None
     head = _HEAD.match(data)
     if head is None:
-        raise BadInput("a record without GoReplay's first line")
+        if data.strip():
+            passed["records without GoReplay's first line"] += 1
+        return None
     kind, identity, at_ns, _ = head.groups()
-    return _Record(kind, identity, int(at_ns), data[head.end() :])
+    return _Record(kind, identity, min(int(at_ns), MAX_TIME_NS), data[head.end() :])
 
 
-def _message(decoder: Decoder, record: _Record) -> Message:
+def _message(
+    decoder: http.Requests | http.Responses, record: _Record, passed: Counter[str]
+) -> Message | None:
+    """What was cut off of a body is missing; a head must be there."""
     try:
-        found = [*decoder.feed(record.message), *decoder.end()]
+        found = decoder.feed(record.message)
+        if gap := decoder.body_bytes_to_come:
+            found += decoder.skip(gap, MissingBecause.LOST)
+        found += decoder.end()
     except CodecError as error:
-        raise BadInput(f"record {record.id.decode()}: {error}") from None
+        passed[f"records that hold no HTTP message: {error}"] += 1
+        return None
     if len(found) != 1:
-        raise BadInput(f"record {record.id.decode()}: no whole message")
+        what = "more than one" if found else "no whole"
+        passed[f"records with {what} HTTP message"] += 1
+        return None
     return found[0].message
 
 
 def _exchange(
     identity: bytes, asked: _Asked, response: Message | None, at_ns: int
 ) -> RecordedExchange:
-    text = identity.decode().lower()
+    """Without a response, and with a time of it: there was one that cannot be read."""
     nowhere = Endpoint("", 0)
+    gaps = (*asked.request.missing, *(response.missing if response else ()))
+    marks = [str(one.because) for one in gaps]
+    if response is None:
+        marks.append(MissingBecause.LOST.value if at_ns else "unanswered")
+    own_id = _id(identity.decode().lower())
     return RecordedExchange(
-        id=text[:16].rjust(16, "0"),
+        id=own_id,
         connection=Connection(
-            id=text[-16:].rjust(16, "0"),
+            id=own_id,
             protocol=Protocol.HTTP,
             client=nowhere,
             server=nowhere,
@@ -113,7 +133,13 @@ def _exchange(
         response=response,
         request_start_ns=asked.at_ns,
         request_end_ns=asked.at_ns,
-        response_start_ns=at_ns,
-        response_end_ns=at_ns,
-        incomplete=() if response is not None else ("unanswered",),
+        response_start_ns=at_ns if response else 0,
+        response_end_ns=at_ns if response else 0,
+        incomplete=tuple(dict.fromkeys(marks)),
     )
+
+
+def _id(text: str) -> str:
+    if len(text) <= ID_DIGITS:
+        return text.rjust(ID_DIGITS, "0")
+    return blake2b(text.encode(), digest_size=ID_DIGITS // 2).hexdigest()

@@ -12,11 +12,15 @@ import binascii
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 from deetune_otel.model import Protocol, Transport
-from deetune_otel.recording.codecs import redis
+from deetune_otel.recording.codecs import http, redis
+from deetune_otel.recording.documents import parsed
 from deetune_otel.recording.errors import BadInput
+from deetune_otel.recording.gaps import read_gaps, written_gaps
 from deetune_otel.recording.model import (
     Connection,
     Endpoint,
@@ -33,11 +37,14 @@ from deetune_otel.recording.model import (
     RedisReply,
 )
 from deetune_otel.recording.selection import path_of
+from deetune_otel.recording.wire import as_latin1, fault
 
 __all__ = ["from_line", "to_line"]
 
 MAX_DEPTH: Final = 32  # of a Redis reply, as its codec reads
+_NO_BODY: Final = (204, 304)
 _T = TypeVar("_T")
+_Http = TypeVar("_Http", HttpRequest, HttpResponse)
 
 
 # Writing
@@ -107,7 +114,7 @@ def _process(process: Process | None) -> dict[str, Any] | None:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    gaps = [[one.at, one.bytes, one.because.value] for one in message.missing]
+    gaps = written_gaps(message.missing)
     match message:
         case HttpRequest():
             head = {"type": "http request", "method": message.method}
@@ -201,7 +208,10 @@ class _Fields:
         return self._found.get(key) is not None
 
     def text(self, key: str) -> str:
-        return self._of(key, str, "")
+        found = self._of(key, str, "")
+        if not _is_text(found):
+            raise self.bad(key)
+        return found
 
     def flag(self, key: str) -> bool:
         return self._of(key, bool, default=False)
@@ -217,7 +227,7 @@ class _Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         found = self.each(key)
-        if not all(isinstance(one, str) for one in found):
+        if not all(isinstance(one, str) and _is_text(one) for one in found):
             raise self.bad(key)
         return tuple(found)
 
@@ -229,6 +239,18 @@ class _Fields:
             return kind(self.text(key))
         except ValueError:
             raise self.bad(key) from None
+
+    def missing(self) -> tuple[Missing, ...]:
+        try:
+            return read_gaps(self.get("missing"))
+        except BadInput as error:
+            raise BadInput(f"{self._name}.{error}") from None
+
+    def sound(self, message: _Http) -> _Http:
+        """An HTTP message that can have been on a wire."""
+        if why := fault(message):
+            raise BadInput(f"{self._name}: {why}")
+        return message
 
     def bad(self, key: str) -> BadInput:
         return BadInput(f"{self._name}.{key}: not as it should be")
@@ -242,18 +264,21 @@ class _Fields:
 
 def from_line(line: str) -> RecordedExchange:
     """Raises BadInput."""
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadInput("no JSON") from None
-    found = _Fields(document, "exchange")
+    data = line.encode(errors="surrogatepass")
+    found = _Fields(parsed(data), "exchange")
     if not found.is_there("request"):
         raise BadInput("exchange.request: missing")
-    response = found.get("response")
+    request = _read_message(found.get("request"), "request")
+    response = None
+    if found.is_there("response"):
+        response = _read_message(found.get("response"), "response")
+        if isinstance(request, HttpRequest) and isinstance(response, HttpResponse):
+            response = _without_body(response, request.method)
+    identity = found.text("exchange") or blake2b(data, digest_size=8).hexdigest()
     return RecordedExchange(
-        id=found.text("exchange"),
+        id=identity,
         connection=Connection(
-            id=found.text("connection"),
+            id=found.text("connection") or identity,
             protocol=found.one_of("network.protocol.name", Protocol),
             transport=found.one_of("network.transport", Transport),
             client=_endpoint(found, "client"),
@@ -261,8 +286,8 @@ def from_line(line: str) -> RecordedExchange:
             client_process=_read_process(found.get("client.process"), "client.process"),
             server_process=_read_process(found.get("server.process"), "server.process"),
         ),
-        request=_read_message(found.get("request"), "request"),
-        response=None if response is None else _read_message(response, "response"),
+        request=request,
+        response=response,
         request_start_ns=found.number("start_time_unix_nano"),
         request_end_ns=found.number("request_end_time_unix_nano"),
         response_start_ns=found.number("response_start_time_unix_nano"),
@@ -304,33 +329,62 @@ def _read_message(found: object, name: str) -> Message:
 
 
 def _request(fields: _Fields) -> Message:
-    return HttpRequest(
-        method=fields.text("method"),
-        target=fields.text("target"),
-        version=fields.text("version"),
-        headers=_headers(fields, "headers"),
-        body=fields.data("body"),
-        trailers=_headers(fields, "trailers"),
-        is_chunked=fields.flag("is_chunked"),
-        missing=_missing(fields),
-        wire_bytes=fields.number("wire_bytes"),
+    headers = _headers(fields, "headers")
+    request = fields.sound(
+        HttpRequest(
+            method=fields.text("method"),
+            target=as_latin1(fields.text("target")),
+            version=fields.text("version") or "1.1",
+            headers=headers,
+            body=fields.data("body"),
+            trailers=_headers(fields, "trailers"),
+            missing=fields.missing(),
+            wire_bytes=fields.number("wire_bytes"),
+        )
     )
+    return _framed(request)
 
 
 def _response(fields: _Fields) -> Message:
-    return HttpResponse(
-        status=fields.number("status"),
-        reason=fields.text("reason"),
-        version=fields.text("version"),
-        headers=_headers(fields, "headers"),
-        body=fields.data("body"),
-        trailers=_headers(fields, "trailers"),
-        is_chunked=fields.flag("is_chunked"),
-        has_no_body=fields.flag("has_no_body"),
-        ends_with_connection=fields.flag("ends_with_connection"),
-        missing=_missing(fields),
-        wire_bytes=fields.number("wire_bytes"),
+    status = fields.number("status")
+    response = fields.sound(
+        HttpResponse(
+            status=status,
+            reason=as_latin1(fields.text("reason")),
+            version=fields.text("version") or "1.1",
+            headers=_headers(fields, "headers"),
+            body=fields.data("body"),
+            trailers=_headers(fields, "trailers"),
+            has_no_body=fields.flag("has_no_body") or status in _NO_BODY,
+            missing=fields.missing(),
+            wire_bytes=fields.number("wire_bytes"),
+        )
     )
+    if response.has_no_body:
+        return response
+    response = _framed(response)
+    is_open = fields.flag("ends_with_connection") and not response.is_chunked
+    is_open = is_open and http.length_of(response.headers) is None
+    return replace(response, ends_with_connection=is_open)
+
+
+def _framed(message: _Http) -> _Http:
+    """As its headers say; what they announce, and is not there, is missing."""
+    if http.is_chunked(message.headers):
+        return replace(message, is_chunked=True)
+    length = http.length_of(message.headers) or 0
+    size = len(message.body) + sum(one.bytes for one in message.missing)
+    if length <= size:
+        return message
+    gap = Missing(size, length - size, MissingBecause.ABSENT)
+    return replace(message, missing=(*message.missing, gap))
+
+
+def _without_body(response: HttpResponse, method: str) -> HttpResponse:
+    """What answers HEAD has none, whatever its length says."""
+    if method != "HEAD" or response.has_no_body:
+        return response
+    return replace(response, has_no_body=True, is_chunked=False, missing=())
 
 
 def _command(fields: _Fields) -> Message:
@@ -338,7 +392,7 @@ def _command(fields: _Fields) -> Message:
     return RedisCommand(
         arguments=tuple(_read_bytes(one, "arguments") for one in arguments),
         is_inline=fields.flag("is_inline"),
-        missing=_missing(fields),
+        missing=fields.missing(),
         wire_bytes=fields.number("wire_bytes"),
     )
 
@@ -346,13 +400,13 @@ def _command(fields: _Fields) -> Message:
 def _reply(fields: _Fields) -> Message:
     return RedisReply(
         value=_read_value(fields.get("value"), 0),
-        missing=_missing(fields),
+        missing=fields.missing(),
         wire_bytes=fields.number("wire_bytes"),
     )
 
 
 def _raw(fields: _Fields) -> Message:
-    return RawMessage(data=fields.data("data"), missing=_missing(fields))
+    return RawMessage(data=fields.data("data"), missing=fields.missing())
 
 
 _MESSAGES: Final[Mapping[str, Callable[[_Fields], Message]]] = {
@@ -369,26 +423,15 @@ def _headers(fields: _Fields, key: str) -> Headers:
     for one in fields.each(key):
         match one:
             case [str() as name, str() as value]:
-                found.append((name, value))
+                found.append((name, as_latin1(value)))
             case _:
                 raise fields.bad(key)
     return tuple(found)
 
 
-def _missing(fields: _Fields) -> tuple[Missing, ...]:
-    found = []
-    for one in fields.each("missing"):
-        match one:
-            case [int() as at, int() as count, str() as because] if (
-                because in _REASONS and at >= 0 and count > 0
-            ):
-                found.append(Missing(at, count, MissingBecause(because)))
-            case _:
-                raise fields.bad("missing")
-    return tuple(found)
-
-
-_REASONS: Final = frozenset(MissingBecause)
+def _is_text(text: str) -> bool:
+    """Not with half a character."""
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _read_bytes(found: object, name: str) -> bytes:

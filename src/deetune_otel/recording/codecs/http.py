@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterable
 
-__all__ = ["encode", "requests", "responses"]
+__all__ = [
+    "Requests",
+    "Responses",
+    "encode",
+    "head",
+    "is_chunked",
+    "length_of",
+    "requests",
+    "responses",
+]
 
 # Servers refuse heads of 8 to 64 KB; what is longer is none.
 MAX_HEAD_BYTES: Final = 256 << 10
@@ -116,6 +125,11 @@ class _Decoder:
         self._end_of_part()
         found, self._found = self._found, []
         return found
+
+    @property
+    def body_bytes_to_come(self) -> int:
+        """Of a message that has begun, where its head says how many; 0 where it does not."""
+        return self._left if self._state is _State.BODY else 0
 
     def end(self) -> list[Decoded]:
         if self._state is _State.UNTIL_CLOSE:
@@ -243,7 +257,7 @@ class _Decoder:
             self._finish(self._head_end)
 
 
-class _Requests(_Decoder):
+class Requests(_Decoder):
     _method = _target = _version = ""
     _headers: Headers = ()
     _is_chunked = False
@@ -255,8 +269,8 @@ class _Requests(_Decoder):
         self._method, self._target, self._version = line.groups()
         self._headers = headers
         try:
-            self._is_chunked = _is_chunked(headers)
-            length = None if self._is_chunked else _length(headers) or 0
+            self._is_chunked = is_chunked(headers)
+            length = None if self._is_chunked else length_of(headers) or 0
         except CodecError:
             self._is_chunked = False
             self._follows(0)
@@ -300,7 +314,7 @@ class _Requests(_Decoder):
         )
 
 
-class _Responses(_Decoder):
+class Responses(_Decoder):
     _status = 0
     _version = _reason = ""
     _headers: Headers = ()
@@ -326,8 +340,8 @@ class _Responses(_Decoder):
         self._has_no_body = is_tunnel or method == "HEAD" or self._status in (204, 304)
         length, self._is_chunked, is_odd = None, False, False
         try:
-            self._is_chunked = not self._has_no_body and _is_chunked(headers)
-            length = None if self._is_chunked else _length(headers)
+            self._is_chunked = not self._has_no_body and is_chunked(headers)
+            length = None if self._is_chunked else length_of(headers)
         except CodecError:
             is_odd = True
         self._is_until_close = False
@@ -361,33 +375,23 @@ class _Responses(_Decoder):
         )
 
 
-def requests() -> _Requests:
+def requests() -> Requests:
     """A decoder of the client's direction."""
-    return _Requests()
+    return Requests()
 
 
-def responses(asked: deque[Message]) -> _Responses:
+def responses(asked: deque[Message]) -> Responses:
     """A decoder of the server's direction."""
-    return _Responses(asked)
+    return Responses(asked)
 
 
 def encode(message: Message) -> list[bytes | Missing]:
     """The message as it is sent. Content-Length is that of the body, what is missing included."""
-    if isinstance(message, HttpRequest):
-        first = f"{message.method} {message.target} HTTP/{message.version}"
-        has_body, until_close = True, False
-    elif isinstance(message, HttpResponse):
-        first = f"HTTP/{message.version} {message.status} {message.reason}".rstrip()
-        has_body, until_close = not message.has_no_body, message.ends_with_connection
-    else:
+    if not isinstance(message, HttpRequest | HttpResponse):
         raise TypeError(f"{type(message).__name__} is no message of HTTP")
     length = len(message.body) + sum(one.bytes for one in message.missing)
-    headers = message.headers
-    if has_body and not until_close and not message.is_chunked:
-        is_needed = bool(length) or isinstance(message, HttpResponse)
-        headers = _with_length(headers, length, is_needed=is_needed)
-    head = _written((("", first), *headers))
-    parts: list[bytes | Missing] = [head + b"\r\n"]
+    has_body = isinstance(message, HttpRequest) or not message.has_no_body
+    parts: list[bytes | Missing] = [head(message)]
     if has_body and (length or message.is_chunked):
         if message.is_chunked and length:
             parts.append(b"%x\r\n" % length)
@@ -396,6 +400,22 @@ def encode(message: Message) -> list[bytes | Missing]:
             end = b"\r\n0\r\n" if length else b"0\r\n"
             parts.append(end + _written(message.trailers) + b"\r\n")
     return parts
+
+
+def head(message: HttpRequest | HttpResponse) -> bytes:
+    """Up to and with the empty line."""
+    if isinstance(message, HttpRequest):
+        first = f"{message.method} {message.target} HTTP/{message.version}"
+        has_body, until_close = True, False
+    else:
+        first = f"HTTP/{message.version} {message.status} {message.reason}".rstrip()
+        has_body, until_close = not message.has_no_body, message.ends_with_connection
+    length = len(message.body) + sum(one.bytes for one in message.missing)
+    headers = message.headers
+    if has_body and not until_close and not message.is_chunked:
+        is_needed = bool(length) or isinstance(message, HttpResponse)
+        headers = _with_length(headers, length, is_needed=is_needed)
+    return _written((("", first), *headers)) + b"\r\n"
 
 
 def _written(headers: Iterable[tuple[str, str]]) -> bytes:
@@ -444,7 +464,8 @@ def _headers(text: str) -> Headers:
     return tuple(found)
 
 
-def _is_chunked(headers: Headers) -> bool:
+def is_chunked(headers: Headers) -> bool:
+    """Raises CodecError."""
     codings = [v.lower() for n, v in headers if n.lower() == "transfer-encoding"]
     if not codings:
         return False
@@ -455,7 +476,8 @@ def _is_chunked(headers: Headers) -> bool:
     return True
 
 
-def _length(headers: Headers) -> int | None:
+def length_of(headers: Headers) -> int | None:
+    """Raises CodecError."""
     values = {v for n, v in headers if n.lower() == "content-length"}
     if not values:
         return None
