@@ -47,6 +47,13 @@ def segment(found: TcpSegment | str) -> TcpSegment:
         (1, MAC + b"\x08\x00" + V4),
         (1, MAC + b"\x81\x00\0\1\x08\x00" + V4),
         (1, MAC + b"\x88\xa8\0\1\x81\x00\0\2\x08\x00" + V4),
+        (1, MAC + b"\x88\x47\0\0\0\xff\0\0\1\xff" + V4),
+        (1, MAC + b"\x88\x64\x11\0\0\1\0\x50\0\x21" + V4),
+        (276, b"\x81\x00" + bytes(18) + b"\0\1\x08\x00" + V4),
+        (9, b"\0\x21" + V4),
+        (9, b"\xff\x03\0\x21" + V4),
+        (50, b"\xff\x03\x21" + V4),
+        (104, b"\x0f\0\x08\x00" + V4),
         (113, bytes(14) + b"\x08\x00" + V4),
         (276, b"\x08\x00" + bytes(18) + V4),
         (1, MAC + b"\x08\x00" + V4 + b"padding of the link"),
@@ -108,6 +115,6 @@ def test_what_it_is_else(link: int, frame: bytes, what: str) -> None:
     assert tcp_segment(link, frame) == what
 
 
-@given(st.sampled_from([0, 1, 101, 113, 276, 9]), st.binary(max_size=90))
+@given(st.sampled_from([0, 1, 9, 50, 101, 104, 113, 276, 3]), st.binary(max_size=90))
 def test_any_bytes_are_named(link: int, frame: bytes) -> None:
     assert isinstance(tcp_segment(link, frame), str | TcpSegment)

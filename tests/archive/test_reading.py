@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import json
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import zstandard
@@ -24,6 +26,7 @@ from tests.cases.http import METHODS
 from tests.exchanges import EXCHANGE, any_exchange, numbered
 from tests.process import wait_until
 
+from deetune_otel.archive import reading
 from deetune_otel.archive.errors import ArchiveError, Damaged, Empty, NotARecording
 from deetune_otel.archive.reading import read
 from deetune_otel.archive.writer import RecordingWriter
@@ -180,7 +183,9 @@ def test_other_forms_are_known_by_their_first_bytes(tmp_path: Path) -> None:
     many = [numbered(i) for i in range(300)]
     path.write_text("".join(f"{to_line(one)}\n" for one in many))
     assert exchanges_in(path) == many
-    path.write_text("".join(to_har(many[:3], creator="deetune 1", decode=lambda *_: None)))
+    path.write_text(
+        "".join(to_har(many[:3], creator="deetune 1", decode=lambda *_: None))
+    )
     assert [one.id for one in exchanges_in(path)] == [one.id for one in many[:3]]
     record = b"1 a1 7 0\nGET / HTTP/1.1\r\n\r\n" + "\n🐵🙈🙉\n".encode()
     path.write_bytes(zstandard.compress(record))
@@ -415,3 +420,103 @@ def test_packets_of_other_kinds_are_said(tmp_path: Path) -> None:
     with read(tmp_path / "a") as recording:
         assert list(recording) == []
     assert recording.problems == ["1 packets neither IPv4 nor IPv6", "1 packets no TCP"]
+
+
+def _cut(packets: list[bytes], size: int) -> bytes:
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, size, 101)
+    return head + b"".join(
+        struct.pack("<IIII", 1, number, len(data[:size]), len(data)) + data[:size]
+        for number, data in enumerate(packets)
+    )
+
+
+def test_a_short_snaplen_is_said_and_marked(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + b"y" * 900
+    packets = [
+        _packet(b"", 0, from_client=True, port=80, flags=2),
+        _packet(b"GET / HTTP/1.1\r\n\r\n", 1, from_client=True, port=80),
+        _packet(answer, 1, from_client=False, port=80),
+        _packet(b"GET /2 HTTP/1.1\r\n\r\n", 19, from_client=True, port=80),
+    ]
+    (tmp_path / "a").write_bytes(_cut(packets, 200))
+    with read(tmp_path / "a") as recording:
+        one, other = recording
+    assert one.incomplete == ("cut",)
+    assert isinstance(one.response, HttpResponse)
+    assert one.response.missing[0].bytes == len(answer) + 40 - 200
+    assert isinstance(other.request, HttpRequest)
+    assert other.request.target == "/2", "what follows is read"
+    (problem,) = recording.problems
+    assert "1 packets were cut short when they were captured (snaplen)" in problem
+    (tmp_path / "a").write_bytes(_cut(packets, 50))
+    with read(tmp_path / "a") as recording:
+        assert not any(isinstance(one.request, HttpRequest) for one in recording)
+    assert "3 packets were cut short" in recording.problems[0]
+
+
+def test_a_capture_that_began_later_says_so(tmp_path: Path) -> None:
+    packets = [
+        _packet(b"rest of an answer", 1, from_client=False, port=80),
+        _packet(b"GET / HTTP/1.1\r\n\r\n", 1, from_client=True, port=80),
+        _packet(b"HTTP/1.1 204 None\r\n\r\n", 18, from_client=False, port=80),
+    ]
+    (tmp_path / "a").write_bytes(_pcap(packets))
+    with read(tmp_path / "a") as recording:
+        before, one = recording
+    assert isinstance(before.request, RawMessage)
+    assert one.is_complete
+    assert recording.problems == [
+        "1 connections began before the capture did: what was under way then is left out"
+    ]
+    assert recording.unreadable_connections == 0
+
+
+@pytest.mark.parametrize("pack", [zstandard.compress, gzip.compress])
+@pytest.mark.parametrize(
+    "begin", [b'{"log":{"entries":[[]', b'{"a":1}\n', b"1 a 1\nGET / HTTP/1.1\r\n\r\n"]
+)
+def test_what_grows_too_much_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Any, begin: bytes
+) -> None:
+    monkeypatch.setattr(reading, "ALWAYS_BYTES", 1024 * 1024)
+    path = tmp_path / "a"
+    path.write_bytes(pack(begin + b" " * 64 * 1024 * 1024))
+    tracemalloc.start()
+    with read(path) as recording, pytest.raises(Damaged) as raised:
+        list(recording)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "grows more than 200 times" in str(raised.value) or "line 1" in str(
+        raised.value
+    )
+    assert most < 40 * 1024 * 1024
+
+
+def test_what_becomes_too_many_values_is_not_built(tmp_path: Path) -> None:
+    """Little when it is compressed, and gigabytes as values."""
+    path = tmp_path / "a"
+    many = b"[]," * 2_000_000
+    path.write_bytes(zstandard.compress(b'{"log":{"entries":[[' + many + b"1]]}}"))
+    assert path.stat().st_size < 2000
+    with read(path) as recording, pytest.raises(Damaged, match="more than 1,000,000"):
+        list(recording)
+    path.write_bytes(zstandard.compress(b'{"a":[' + many + b"1]}\n"))
+    with read(path) as recording, pytest.raises(Damaged, match="more than 1,000,000"):
+        list(recording)
+
+
+def test_entries_that_are_left_out_are_said(tmp_path: Path) -> None:
+    whole = json.loads(
+        "".join(to_har([EXCHANGE] * 2, creator="d", decode=lambda *_: None))
+    )
+    whole["log"]["entries"][0]["request"]["url"] = "data:,x"
+    (tmp_path / "a").write_text(json.dumps(whole))
+    with read(tmp_path / "a") as recording:
+        assert len(list(recording)) == 1
+    assert recording.problems == ["1 entries of data: URLs, which are no HTTP"]
+
+
+def test_names_of_operations_are_the_metrics(tmp_path: Path) -> None:
+    bare = [replace(numbered(i), operation="") for i in range(2)]
+    (tmp_path / "a").write_text("".join(f"{to_line(one)}\n" for one in bare))
+    assert {one.operation for one in exchanges_in(tmp_path / "a")} == {"POST /orders"}

@@ -13,14 +13,16 @@ from tests.exchanges import EXCHANGE, numbered
 
 from deetune_otel.archive.reading import read
 from deetune_otel.archive.writer import RecordingWriter
-from deetune_otel.cli import main
+from deetune_otel.cli import main, recording
 from deetune_otel.model import Protocol
 from deetune_otel.recording.codecs import redis
 from deetune_otel.recording.model import (
+    HttpRequest,
     HttpResponse,
     Manifest,
     Missing,
     MissingBecause,
+    RawMessage,
     RecordedExchange,
     RedisCommand,
     RedisReply,
@@ -221,3 +223,81 @@ def test_merge_orders_by_time_and_takes_each_once(tmp_path: Path) -> None:
     out = tmp_path / "c"
     assert main(["recording", "merge", one, other, "-o", str(out)]) == 0
     assert ids(out) == [numbered(i).id for i in (0, 1, 2, 4, 5)]
+
+
+ODD = replace(
+    COMMAND,
+    id="00000000000000cc",
+    response=RedisReply(value=redis.Simple("\r\n+more")),
+)
+
+
+def test_what_cannot_be_read_back_is_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text(f"{to_line(numbered(0))}\n{to_line(ODD)}\n")
+    out = tmp_path / "b"
+    assert main(["recording", "merge", str(tmp_path / "a"), "-o", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "1 exchanges in" in said.out
+    assert "1 exchanges that no recording can hold, left out" in said.err
+    assert ids(out) == [numbered(0).id]
+
+
+def test_success_is_what_was_read_back(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever goes wrong on the way, a file that is not right is never left."""
+    monkeypatch.setattr(recording, "why_not_written", lambda _: "")
+    (tmp_path / "a").write_text(f"{to_line(numbered(0))}\n{to_line(ODD)}\n")
+    out = tmp_path / "b"
+    assert main(["recording", "merge", str(tmp_path / "a"), "-o", str(out)]) == 1
+    assert "does not read back" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+def test_every_command_finds_the_same_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = replace(
+        EXCHANGE,
+        id="00000000000000dd",
+        connection=replace(
+            EXCHANGE.connection, id="00000000000000de", protocol=Protocol.UNKNOWN
+        ),
+        request=RawMessage(data=b"?"),
+        response=RawMessage(data=b"!"),
+        operation="",
+    )
+    path = written(tmp_path / "a", [numbered(0), COMMAND, raw])
+    assert main(["recording", "show", "--json", path]) == 0
+    assert json.loads(capsys.readouterr().out)["exchanges"] == 3
+    assert main(["recording", "export", path]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["recording", "merge", path, "-o", str(tmp_path / "b")]) == 0
+    assert len(ids(tmp_path / "b")) == 3
+    words = ["--port", "8080"]
+    out = str(tmp_path / "c")
+    assert main(["recording", "filter", path, *words, "-o", out]) == 0
+    assert len(ids(tmp_path / "c")) == 3
+
+
+@pytest.mark.parametrize("kind", ["har", "ndjson"])
+def test_the_mark_of_missing_bytes_survives_every_way(
+    tmp_path: Path, kind: str
+) -> None:
+    gap = (Missing(0, 4, MissingBecause.LOST),)
+    cut = replace(
+        EXCHANGE,
+        request=HttpRequest(method="GET", target="/", missing=gap),
+        incomplete=("lost",),
+    )
+    path = written(tmp_path / "a", [cut])
+    out = str(tmp_path / "b")
+    assert main(["recording", "export", path, "--format", kind, "-o", out]) == 0
+    assert main(["recording", "merge", out, "-o", str(tmp_path / "c")]) == 0
+    with read(tmp_path / "c") as file:
+        (one,) = file
+    assert (one.request.missing, one.incomplete) == (gap, ("lost",))

@@ -55,7 +55,7 @@ def _packet(order: str, ticks: int, data: bytes, number: int = 0) -> bytes:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 2**64 - 1), st.binary(max_size=40), st.text()),
+        st.tuples(st.integers(0, 2**63 - 1), st.binary(max_size=40), st.text()),
         max_size=5,
     )
 )

@@ -31,6 +31,7 @@ from deetune_otel.recording.model import (
     RecordedExchange,
     Turn,
 )
+from deetune_otel.recording.readback import decoded
 from deetune_otel.recording.segments import MAX_GAP
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class _Sent:
         """Raises CodecError. No decoder: raw."""
         if not self.is_whole:
             self.skip(self.extent.sequence - self.at)
-        return _raw(self.parts) if decoder is None else _decoded(decoder, self.parts)
+        return _raw(self.parts) if decoder is None else decoded(decoder, self.parts)
 
 
 class _Ours:
@@ -365,19 +366,6 @@ def _exchange(
         incomplete=incomplete,
         redactions=facts.redactions,
     )
-
-
-def _decoded(decoder: Decoder, parts: list[bytes | Missing]) -> Message:
-    found = []
-    for part in parts:
-        if isinstance(part, Missing):
-            found += decoder.skip(part.bytes, part.because)
-        else:
-            found += decoder.feed(part)
-    found += decoder.end()
-    if len(found) != 1:
-        raise CodecError(f"{len(found)} messages where one was written")
-    return found[0].message
 
 
 def _raw(parts: list[bytes | Missing]) -> RawMessage:

@@ -19,16 +19,21 @@ ACK: Final = 16
 # Link types (tcpdump.org/linktypes.html) with what stands before the packet.
 _BARE: Final = {101: 0, 12: 0, 14: 0, 228: 0, 229: 0, 0: 4, 108: 4}  # NULL and LOOP: 4
 _ETHERNET: Final = 1
+_PPP: Final = frozenset((9, 50))  # with or without the framing of HDLC
+_HDLC: Final = 104  # Cisco's
 _SLL: Final = 113
 _SLL2: Final = 276
-_VLAN_TAGS: Final = frozenset((0x8100, 0x88A8, 0x9100))
+_VLAN_TAGS: Final = frozenset((0x8100, 0x88A8, 0x9100, 0x9200))
+_MPLS: Final = frozenset((0x8847, 0x8848))
+_PPPOE: Final = 0x8864
+_PPP_IP: Final = frozenset((0x0021, 0x0057))
 _IP_TYPES: Final = frozenset((0x0800, 0x86DD))
 
 _TCP: Final = 6
 _FRAGMENT: Final = 44
 _AUTHENTICATION: Final = 51
 # Hop by hop, routing, destination options: length in units of 8, less one.
-_EXTENSIONS: Final = frozenset((0, 43, 60, 135, _AUTHENTICATION))
+_EXTENSIONS: Final = frozenset((0, 43, 60, 135, 139, 140, _AUTHENTICATION))
 
 
 class TcpSegment(NamedTuple):
@@ -60,20 +65,43 @@ def tcp_segment(link: int, data: bytes) -> TcpSegment | str:
 def _ip_at(link: int, data: bytes) -> int | str:
     if link in _BARE:
         return _BARE[link]
+    if link in _PPP:
+        return _ppp(data, 2 if data[:2] == b"\xff\x03" else 0)
     if link == _ETHERNET:
         at = 12
     elif link == _SLL:
         at = 14
-    elif link == _SLL2:
+    elif link == _HDLC:
+        at = 2
+    elif link == _SLL2:  # its header goes on behind the type
         (kind,) = struct.unpack_from("!H", data)
-        return 20 if kind in _IP_TYPES else "no IP"
+        return _behind(data, kind, 20)
     else:
         return f"of link type {link}"
     (kind,) = struct.unpack_from("!H", data, at)
+    return _behind(data, kind, at + 2)
+
+
+def _behind(data: bytes, kind: int, at: int) -> int | str:
+    """Where the packet begins, behind tags and labels."""
     while kind in _VLAN_TAGS:
+        (kind,) = struct.unpack_from("!H", data, at + 2)
         at += 4
-        (kind,) = struct.unpack_from("!H", data, at)
-    return at + 2 if kind in _IP_TYPES else "no IP"
+    if kind in _MPLS:
+        while not data[at + 2] & 1:  # the last label says so
+            at += 4
+        return at + 4
+    if kind == _PPPOE:
+        return _ppp(data, at + 6)
+    return at if kind in _IP_TYPES else "no IP"
+
+
+def _ppp(data: bytes, at: int) -> int | str:
+    """The protocol takes one byte where it was compressed."""
+    if data[at] & 1:
+        return at + 1 if data[at] in _PPP_IP else "no IP"
+    (kind,) = struct.unpack_from("!H", data, at)
+    return at + 2 if kind in _PPP_IP else "no IP"
 
 
 def _v4(data: bytes, at: int) -> TcpSegment | str:

@@ -28,8 +28,17 @@ from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.selecting import add_selection, selection_of
 from deetune_otel.cli.terminal import duration, megabytes
 from deetune_otel.recording.har_export import to_har
-from deetune_otel.recording.model import HttpRequest, Manifest, RecordedExchange
+from deetune_otel.recording.model import (
+    HttpRequest,
+    HttpResponse,
+    Manifest,
+    RawMessage,
+    RecordedExchange,
+    RedisCommand,
+    RedisReply,
+)
 from deetune_otel.recording.ndjson import to_line
+from deetune_otel.recording.readback import why_not_written
 from deetune_otel.recording.summary import OperationKey, OperationSummary, Summary
 from deetune_otel.redaction.censor import CannotRedact
 from deetune_otel.redaction.encodings import decoded
@@ -348,11 +357,10 @@ def _write(
         )
         with writer:
             for one in exchanges:
-                try:
-                    writer.write(one)
-                except (UnicodeError, TypeError, ValueError) as error:
-                    left_out[str(error)] += 1
+                if why := why_not_written(one):
+                    left_out[why] += 1
                     continue
+                writer.write(one)
                 written.add(one)
                 count += 1
                 incomplete += bool(one.incomplete)
@@ -392,7 +400,15 @@ class _Told:
 
     def add(self, one: RecordedExchange) -> None:
         self.count += 1
-        self.sum ^= hash((self.count if not one.id else one.id, one.request, one.response))
+        self.sum += hash((one.id, one.request_start_ns, one.request.missing))
+        for message in (one.request, one.response):
+            match message:
+                case HttpRequest(body=said) | HttpResponse(body=said):
+                    self.sum += hash(said)
+                case RedisCommand(arguments=said) | RawMessage(data=said):
+                    self.sum += hash(said)
+                case RedisReply(value=said):
+                    self.sum += hash(said)
 
 
 def _check(path: Path, written: _Told) -> None:

@@ -17,6 +17,7 @@ from deetune_otel.recording.gaps import read_gaps
 from deetune_otel.recording.har_fields import Fields
 from deetune_otel.recording.har_forms import (
     MULTIPART,
+    URLENCODED,
     Parameter,
     multipart,
     plain_text,
@@ -29,6 +30,7 @@ from deetune_otel.recording.model import (
     Missing,
     MissingBecause,
 )
+from deetune_otel.recording.wire import as_latin1
 
 __all__ = ["with_request_body", "with_response_body"]
 
@@ -40,40 +42,42 @@ _UTF8: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 def with_request_body(request: HttpRequest, asked: Fields) -> HttpRequest:
     headers = request.headers
     length = _length(headers)
+    declared = asked.size("bodySize") if length is None else length
     if asked.get("postData") is None:
-        gap = asked.size("bodySize") if length is None else length
-        gap = gap or int(_is_chunked(headers))
-        return _framed(request, b"", _absent(0, gap))
+        return _framed(request, b"", _absent(0, declared or _chunked(headers)))
     data = asked.inner("postData")
     body, is_raw = _body(data)
-    declared = asked.size("bodySize") if length is None else length
-    gap = 0
     if not body and (parameters := _parameters(data)):
-        mime = data.optional("mimeType") or _value(headers, "content-type")
-        if mime.lower().startswith(MULTIPART):
-            body, kind = multipart(parameters, _value(headers, "content-type") or mime)
-            headers = _with(headers, "Content-Type", kind)
-        elif mime.lower().startswith("text/plain"):
-            body = plain_text(parameters)
-        else:
-            body = urlencoded(parameters, declared)
-            if not _value(headers, "content-type"):
-                kind = mime or "application/x-www-form-urlencoded"
-                headers = _with(headers, "Content-Type", kind)
-        if any(one.value is None for one in parameters):  # a file's content
-            gap = max(1, (declared or 0) - len(body))
-    elif not is_raw:
+        return _with_form(request, parameters, data, declared)
+    gap = 0
+    if not is_raw:
         if len(body) != declared and _latin1_size(data) == declared:
             body = data.text("text").encode("latin-1")
         if not _value(headers, "content-encoding"):
-            gap = max(0, (declared or 0) - len(body))
+            gap = declared - len(body)
+        elif len(body) != declared:  # it was decoded: nothing else tells
+            headers = _without(headers, {"content-encoding"})
         if not declared and not body:
-            gap = int(_is_chunked(headers))
+            gap = _chunked(headers)
     gaps = read_gaps(data.get("_missing")) or _absent(len(body), gap)
-    if not is_raw and _value(headers, "content-encoding") and len(body) != declared:
-        # What was compressed cannot be told from what was decoded, but by its length.
-        headers = _without(headers, {"content-encoding"})
     return _framed(replace(request, headers=headers), body, gaps)
+
+
+def _with_form(
+    request: HttpRequest, parameters: list[Parameter], data: Fields, declared: int
+) -> HttpRequest:
+    kind = _value(request.headers, "content-type")
+    mime = data.optional("mimeType") or kind
+    if mime.lower().startswith(MULTIPART):
+        body, kind = multipart(parameters, kind or mime)
+    elif mime.lower().startswith("text/plain"):
+        body, kind = plain_text(parameters), kind or mime
+    else:
+        body, kind = urlencoded(parameters, declared), kind or mime or URLENCODED
+    headers = _with(request.headers, "Content-Type", as_latin1(kind))
+    is_whole = all(one.value is not None for one in parameters)
+    gap = 0 if is_whole else max(1, declared - len(body))  # of a file's content
+    return _framed(replace(request, headers=headers), body, _absent(len(body), gap))
 
 
 def with_response_body(response: HttpResponse, answered: Fields) -> HttpResponse:
@@ -87,7 +91,7 @@ def with_response_body(response: HttpResponse, answered: Fields) -> HttpResponse
         size = content.size("size")
         if content.get("text") is None and content.get("size") != 0:
             size = size or answered.size("bodySize") or _length(headers) or 0
-            size = size or int(_is_chunked(headers))
+            size = size or _chunked(headers)
         elif content.get("text") is None:
             size = _length(headers) or 0
         elif not _is_utf8(content, headers):
@@ -146,10 +150,10 @@ def _framed(message: _Http, body: bytes, gaps: tuple[Missing, ...]) -> _Http:
     """With one length, that of the body."""
     size = len(body) + sum(one.bytes for one in gaps)
     had = any(name.lower() in _FRAMING for name, _ in message.headers)
-    headers = _without(message.headers, _FRAMING)
+    framed = _without(message.headers, _FRAMING)
     if size or had:
-        headers = (*headers, ("Content-Length", str(size)))
-    return replace(message, headers=headers, body=body, missing=gaps)
+        framed = (*framed, ("Content-Length", str(size)))
+    return replace(message, headers=framed, body=body, missing=gaps)
 
 
 def _absent(at: int, count: int) -> tuple[Missing, ...]:
@@ -162,8 +166,9 @@ def _length(headers: Headers) -> int | None:
     return int(value) if is_one else None
 
 
-def _is_chunked(headers: Headers) -> bool:
-    return "chunked" in _value(headers, "transfer-encoding").lower()
+def _chunked(headers: Headers) -> int:
+    """How many bytes there were at least."""
+    return int("chunked" in _value(headers, "transfer-encoding").lower())
 
 
 def _is_utf8(content: Fields, headers: Headers) -> bool:

@@ -10,9 +10,17 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MULTIPART", "Parameter", "multipart", "plain_text", "urlencoded"]
+__all__ = [
+    "MULTIPART",
+    "URLENCODED",
+    "Parameter",
+    "multipart",
+    "plain_text",
+    "urlencoded",
+]
 
 MULTIPART: Final = "multipart/form-data"
+URLENCODED: Final = "application/x-www-form-urlencoded"
 _BOUNDARY: Final = re.compile(r'boundary="?([^";,\s]{1,70})', re.IGNORECASE)
 _OWN_BOUNDARY: Final = "deetune-boundary-of-a-form"
 
@@ -24,7 +32,7 @@ class Parameter(NamedTuple):
     content_type: str = ""
 
 
-def urlencoded(parameters: list[Parameter], length: int | None) -> bytes:
+def urlencoded(parameters: list[Parameter], length: int) -> bytes:
     ways = (
         lambda text: quote_plus(text, errors="surrogatepass"),
         lambda text: quote(text, safe="", errors="surrogatepass"),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from deetune_otel.model import Protocol
@@ -182,7 +182,9 @@ def _asking_plainly(headers: Headers) -> Headers:
         if name.lower() == "accept-encoding":
             codings = [one.strip() for one in value.split(",")]
             kept = [
-                one for one in codings if one.partition(";")[0].strip().lower() in _CODINGS
+                one
+                for one in codings
+                if one.partition(";")[0].strip().lower() in _CODINGS
             ]
             if kept != codings:
                 found.append((name, ", ".join(kept) or "identity"))

@@ -14,6 +14,8 @@ __all__ = ["why_passed"]
 
 _SCHEME: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]{0,40}):")
 _SOCKETS: Final = frozenset({"ws", "wss"})
+_SWITCHED: Final = 101
+_WEBSOCKETS: Final = "of WebSockets"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # Said by Chrome of what it redirected by itself (HSTS), and of service workers.
 _INTERNAL: Final = "Internal Redirect"
@@ -22,22 +24,30 @@ _INTERNAL: Final = "Internal Redirect"
 def why_passed(entry: dict[str, Any]) -> str:
     """ "" for a request to a server; else the words under which the entry is counted."""
     asked, answered = _object(entry, "request"), _object(entry, "response")
-    url, method = _text(asked, "url"), _text(asked, "method").upper()
-    if method == "CONNECT":
-        return "of tunnels (CONNECT)"
+    return _of_request(entry, asked) or _of_answer(entry, answered)
+
+
+def _of_request(entry: dict[str, Any], asked: dict[str, Any]) -> str:
+    url = _text(asked, "url")
     scheme = _SCHEME.match(url)
     name = scheme[1].lower() if scheme else "http"
-    if name in _SOCKETS or answered.get("status") == 101 or "_webSocketMessages" in entry:
-        return "of WebSockets"
+    if _text(asked, "method").upper() == "CONNECT":
+        return "of tunnels (CONNECT)"
+    if name in _SOCKETS or "_webSocketMessages" in entry:
+        return _WEBSOCKETS
     if name not in ("http", "https"):
         return f"of {name}: URLs, which are no HTTP"
-    if _CONTROL.search(url):
-        return "with a control character in their URL"
+    return "with a control character in their URL" if _CONTROL.search(url) else ""
+
+
+def _of_answer(entry: dict[str, Any], answered: dict[str, Any]) -> str:
+    status = answered.get("status")
+    if status == _SWITCHED:
+        return _WEBSOCKETS
     if _is_from_cache(entry, answered):
         return "that the browser answered itself (cache, service worker, internal redirect)"
-    if answered.get("status") == 0 and "_exchange" not in entry:
+    if status == 0 and "_exchange" not in entry:
         return "that were never answered (failed, blocked or given up)"
-    status = answered.get("status")
     if isinstance(status, int) and 100 <= status < 200:
         return "of interim answers (1xx)"
     return ""

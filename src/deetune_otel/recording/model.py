@@ -45,7 +45,9 @@ class MissingBecause(StrEnum):
     LIMIT = "limit"  # beyond the body limit that the user set
     REDACTED = "redacted"  # a body that could not be redacted was dropped
     CUT = "cut"  # the capture kept only the beginning of each packet (its snaplen)
-    ABSENT = "absent"  # whoever wrote the file left them out, as browsers do with bodies
+    ABSENT = (
+        "absent"  # whoever wrote the file left them out, as browsers do with bodies
+    )
 
 
 class Missing(NamedTuple):

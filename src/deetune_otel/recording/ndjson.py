@@ -361,7 +361,7 @@ def _response(fields: _Fields) -> Message:
         )
     )
     if response.has_no_body:
-        return response
+        return replace(response, body=b"", missing=())
     response = _framed(response)
     is_open = fields.flag("ends_with_connection") and not response.is_chunked
     is_open = is_open and http.length_of(response.headers) is None
@@ -384,11 +384,13 @@ def _without_body(response: HttpResponse, method: str) -> HttpResponse:
     """What answers HEAD has none, whatever its length says."""
     if method != "HEAD" or response.has_no_body:
         return response
-    return replace(response, has_no_body=True, is_chunked=False, missing=())
+    return replace(response, has_no_body=True, is_chunked=False, body=b"", missing=())
 
 
 def _command(fields: _Fields) -> Message:
     arguments = fields.each("arguments")
+    if not arguments:
+        raise fields.bad("arguments")
     return RedisCommand(
         arguments=tuple(_read_bytes(one, "arguments") for one in arguments),
         is_inline=fields.flag("is_inline"),

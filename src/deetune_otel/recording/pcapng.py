@@ -52,8 +52,8 @@ MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
 MAX_PACKET_BYTES: Final = 1024 * 1024
 # Every tool writes a handful.
 MAX_INTERFACES: Final = 4096
-# The year 2554: what 64 bits of nanoseconds hold.
-MAX_TIME_NS: Final = (1 << 64) - 1
+# The year 2262: what 64 bits of nanoseconds hold elsewhere, with a sign.
+MAX_TIME_NS: Final = (1 << 63) - 1
 
 _SECTION: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
@@ -303,8 +303,9 @@ def _packet(
         else ticks * 1_000_000_000 // interface.ticks_per_s
     )
     options = body[end + -size % 4 :]
+    at_ns += interface.offset_s * 1_000_000_000
     return Packet(
-        at_ns + interface.offset_s * 1_000_000_000,
+        min(max(at_ns, 0), MAX_TIME_NS),
         interface.link,
         body[20:end],
         original,
