@@ -150,7 +150,7 @@ def _framed(message: _Http, body: bytes, gaps: tuple[Missing, ...]) -> _Http:
     """With one length, that of the body."""
     size = len(body) + sum(one.bytes for one in gaps)
     had = any(name.lower() in _FRAMING for name, _ in message.headers)
-    framed = _without(message.headers, _FRAMING)
+    framed: Headers = _without(message.headers, _FRAMING)
     if size or had:
         framed = (*framed, ("Content-Length", str(size)))
     return replace(message, headers=framed, body=body, missing=gaps)
