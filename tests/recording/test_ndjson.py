@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from tests.exchanges import EXCHANGE, any_exchange
 
 from deetune_otel.recording.errors import BadInput
-from deetune_otel.recording.model import RecordedExchange
+from deetune_otel.recording.model import (
+    HttpRequest,
+    HttpResponse,
+    RecordedExchange,
+)
 from deetune_otel.recording.ndjson import from_line, to_line
 
 
@@ -104,3 +108,68 @@ def test_any_json_raises_nothing_else(
     inner[data.draw(st.sampled_from(sorted(inner)))] = data.draw(_ANY)
     with suppress(BadInput):
         from_line(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_chunked", "missing"),
+    [
+        ([["Content-Length", "7"]], False, 0),
+        ([["Content-Length", "10"]], False, 3),
+        ([["Content-Length", "1"]], False, 0),
+        ([["Transfer-Encoding", "chunked"]], True, 0),
+        ([["Content-Length", "7"], ["Transfer-Encoding", "gzip"]], False, 0),
+        ([], False, 0),
+    ],
+)
+def test_a_message_is_as_its_headers_say(
+    headers: list[list[str]],
+    is_chunked: bool,  # noqa: FBT001
+    missing: int,
+) -> None:
+    document = json.loads(to_line(EXCHANGE))
+    document["request"] |= {"headers": headers, "is_chunked": False}
+    request = from_line(json.dumps(document)).request
+    assert isinstance(request, HttpRequest)
+    assert request.is_chunked is is_chunked
+    assert sum(gap.bytes for gap in request.missing) == missing
+
+
+@pytest.mark.parametrize(
+    ("end", "at", "value"),
+    [
+        ("request", "headers", [["X", "1\r\n\r\nDELETE /all HTTP/1.1"]]),
+        ("request", "headers", [["X: 1\r\nY", "1"]]),
+        ("request", "method", "GET /x HTTP/1.1\r\nX:"),
+        ("request", "target", "/a b"),
+        ("request", "trailers", [["X", "\n"]]),
+        ("response", "reason", "OK\r\nX: y"),
+        ("response", "status", 7),
+    ],
+)
+def test_what_cannot_have_been_on_a_wire_is_refused(
+    end: str, at: str, value: object
+) -> None:
+    document = json.loads(to_line(EXCHANGE))
+    document[end][at] = value
+    with pytest.raises(BadInput, match=end):
+        from_line(json.dumps(document))
+
+
+def test_lines_without_ids_get_their_own() -> None:
+    document = json.loads(to_line(EXCHANGE))
+    del document["exchange"], document["connection"]
+    one = from_line(json.dumps(document))
+    document["start_time_unix_nano"] += 1
+    other = from_line(json.dumps(document))
+    assert one.id
+    assert one.id != other.id
+    assert one.connection.id != other.connection.id
+
+
+def test_what_answers_head_has_no_body() -> None:
+    document = json.loads(to_line(EXCHANGE))
+    document["request"]["method"] = "HEAD"
+    document["response"] |= {"headers": [["Content-Length", "99"]], "body": ""}
+    response = from_line(json.dumps(document)).response
+    assert isinstance(response, HttpResponse)
+    assert (response.has_no_body, response.missing) == (True, ())

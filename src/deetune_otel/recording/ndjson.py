@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from deetune_otel.model import Protocol, Transport
 from deetune_otel.recording.codecs import http, redis
+from deetune_otel.recording.codecs.contract import CodecError
 from deetune_otel.recording.documents import parsed
 from deetune_otel.recording.errors import BadInput
 from deetune_otel.recording.gaps import read_gaps, written_gaps
@@ -362,17 +363,24 @@ def _response(fields: _Fields) -> Message:
     )
     if response.has_no_body:
         return replace(response, body=b"", missing=())
-    response = _framed(response)
-    is_open = fields.flag("ends_with_connection") and not response.is_chunked
-    is_open = is_open and http.length_of(response.headers) is None
-    return replace(response, ends_with_connection=is_open)
+    is_open = fields.flag("ends_with_connection")
+    return _framed(replace(response, ends_with_connection=is_open))
 
 
 def _framed(message: _Http) -> _Http:
     """As its headers say; what they announce, and is not there, is missing."""
-    if http.is_chunked(message.headers):
-        return replace(message, is_chunked=True)
-    length = http.length_of(message.headers) or 0
+    try:
+        is_chunked = http.is_chunked(message.headers)
+        length = None if is_chunked else http.length_of(message.headers)
+    except CodecError:  # its headers say no length: it is as it was recorded
+        return message
+    if is_chunked:
+        is_open = isinstance(message, HttpResponse) and message.ends_with_connection
+        return replace(message, is_chunked=not is_open)
+    if length is None:
+        return message
+    if isinstance(message, HttpResponse):
+        message = replace(message, ends_with_connection=False)
     size = len(message.body) + sum(one.bytes for one in message.missing)
     if length <= size:
         return message

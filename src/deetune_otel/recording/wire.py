@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from deetune_otel.recording.codecs import http
-from deetune_otel.recording.codecs.contract import CodecError
 from deetune_otel.recording.model import Headers, HttpRequest, HttpResponse
 
 __all__ = ["as_latin1", "fault"]
@@ -36,19 +34,7 @@ def fault(message: HttpRequest | HttpResponse) -> str:
         return "a line end in its reason"
     if not _VERSION.fullmatch(message.version):
         return "a version that is not 1.0 or 1.1"
-    why = _of_headers(message.headers) or _of_headers(message.trailers)
-    return why or _of_framing(message)
-
-
-def _of_framing(message: HttpRequest | HttpResponse) -> str:
-    if isinstance(message, HttpResponse) and message.has_no_body:
-        return ""
-    try:
-        if not http.is_chunked(message.headers):
-            http.length_of(message.headers)
-    except CodecError as error:
-        return str(error)
-    return ""
+    return _of_headers(message.headers) or _of_headers(message.trailers)
 
 
 def _of_headers(headers: Headers) -> str:
