@@ -101,6 +101,9 @@ def test_any_json_in_any_place(capsys: pytest.CaptureFixture[str], data: bytes) 
             assert code in {0, 1}, (words, said.err)
             assert "should not happen" not in said.err, words
         for made in (b, f"{b}.har", c):
+            if Path(made).stat().st_size == 0:  # no lines: nothing was in it
+                assert count == 0
+                continue
             with read(Path(made)) as file:
                 found = len(list(file))
             assert file.problems == []
