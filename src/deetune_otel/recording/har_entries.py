@@ -23,6 +23,10 @@ MAX_ENTRY_BYTES: Final = 128 * 1024 * 1024
 MAX_DEPTH: Final = 500
 _MARK: Final = re.compile(rb'["{}\[\],]')
 _IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+# Within an entry only brackets count.
+_UP_TO_BRACKET: Final = re.compile(
+    rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL
+)
 _CLOSES: Final = {ord("}"): ord("{"), ord("]"): ord("[")}
 _QUOTE: Final = ord('"')
 _COMMA: Final = ord(",")
@@ -51,6 +55,10 @@ class _Splitter:
     def feed(self, chunk: bytes) -> Iterator[Any]:
         self._buffer += chunk
         while self._skip_string():
+            if self._is_in_entries and len(self._open) > _LIST:
+                passed = _UP_TO_BRACKET.match(self._buffer, self._at)
+                self._at = passed.end() if passed else self._at
+                del passed
             mark = _MARK.search(self._buffer, self._at)
             if mark is None:
                 self._at = len(self._buffer)

@@ -375,7 +375,7 @@ def _framed(message: _Http) -> _Http:
     except CodecError:  # its headers say no length: it is as it was recorded
         return message
     if is_chunked:
-        is_open = isinstance(message, HttpResponse) and message.ends_with_connection
+        is_open = getattr(message, "ends_with_connection", False)
         return replace(message, is_chunked=not is_open)
     if length is None:
         return message

@@ -24,7 +24,7 @@ def records(
             is_too_long = False
             begin = end + len(separator)
         del buffer[:begin]
-        if len(buffer) > max_bytes:
+        if len(buffer) >= max_bytes + len(separator):
             is_too_long = True
             del buffer[: len(buffer) - len(separator)]
-    yield None if is_too_long else bytes(buffer)
+    yield None if is_too_long or len(buffer) > max_bytes else bytes(buffer)
