@@ -251,3 +251,24 @@ def test_an_id_that_the_instance_made_is_carried_into_later_requests(
         said = capsys.readouterr().out
         assert "1 values carried over from answers, 0 not given" in said
         assert main([*words, str(target), "--no-carry"]) == 1
+
+
+def test_what_of_a_file_is_not_read_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separator = "\n🐵🙈🙉\n"
+    cut = "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf"
+    records = [
+        "1 a 1 0\nGET /orders/1 HTTP/1.1\r\nHost: h\r\n\r\n",
+        f"1 b 2 0\n{cut}",
+        "no record",
+    ]
+    path = tmp_path / "a.gor"
+    path.write_text("".join(f"{one}{separator}" for one in records), newline="")
+    with answering(shop()) as (target, heard):
+        words = ["--target", str(target), "--allow-writes", "--no-downstream"]
+        main(["replay", str(path), *words])
+    said = capsys.readouterr()
+    assert "a.gor: 1 records without GoReplay's first line" in said.err
+    assert "1 not sent: a request with missing bytes" in said.out + said.err
+    assert len(heard) == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,8 @@ class Replay:
         rules = _rules(args.rules)
         with opened(args.file) as file:
             exchanges = list(file)
+        for problem in file.problems:
+            print(f"deetune: {file.path.name}: {problem}", file=sys.stderr)
         is_redacted = file.manifest is not None and file.manifest.is_redacted
         plan = planned(
             exchanges,
