@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import codecs
 import re
-from email.message import Message
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from deetune_otel.redaction import encodings, jsontext, urls
-from deetune_otel.redaction.censor import CannotRedact, as_bytes, as_text
+from deetune_otel.redaction import columns, encodings, jsontext, named, urls
+from deetune_otel.redaction.censor import CannotRedact, OverBudget, as_bytes, as_text
+from deetune_otel.redaction.parameters import parameters
 
 if TYPE_CHECKING:
     from deetune_otel.redaction.censor import Censor
 
-__all__ = ["body", "media_type"]
+__all__ = ["body", "media_type", "replaced"]
 
 MAX_NESTED: Final = 3  # multipart in multipart
 _JSON: Final = re.compile(
@@ -24,7 +24,9 @@ _JSON: Final = re.compile(
 _TEXT: Final = re.compile(
     r"text/.*|.*[/+]xml(?:-.*)?|.*/(?:x-)?(?:yaml|toml|graphql|sql|sh|pem-file)|.*\+yaml"
 )
-_CODE: Final = re.compile(r"text/css|(?:text|application)/(?:x-)?(?:java|ecma)script")
+_CSS: Final = "text/css"
+_COLUMNS: Final = re.compile(r".*(?:csv|tab-separated-values|tsv)")
+_CODE: Final = re.compile(r"(?:text|application)/(?:x-)?(?:java|ecma)script")
 _BINARY: Final = bytes(
     (*range(0x09), *range(0x0E, 0x1B), 0x1C, 0x1D, 0x1F, 0x7F)
 )  # by `translate` they are found in 1.4 µs of 2 KB rather than 7
@@ -49,10 +51,23 @@ def media_type(content_type: str) -> tuple[str, dict[str, str]]:
         return kind.strip().lower(), {}
     if found := _CHARSET.fullmatch(content_type):  # the usual: without a parser
         return found[1].strip().lower(), {"charset": found[2]}
-    message = Message()
-    message["content-type"] = content_type
-    parameters = message.get_params(failobj=[])[1:]
-    return kind.strip().lower(), {name.lower(): value for name, value in parameters}
+    return parameters(content_type)
+
+
+def replaced(
+    data: bytes, content_type: str, content_encoding: str, censor: Censor
+) -> bytes:
+    """All of a body as one token, in a form that readers of its type can read."""
+    token = censor.value(as_text(data), "over_budget")
+    kind, its = media_type(content_type)
+    if _JSON.fullmatch(kind):
+        token = f'"{token}"'
+    elif kind.endswith(("/xml", "+xml")):
+        token = f"<{token}/>"
+    elif kind.startswith("multipart/"):
+        boundary = its.get("boundary", "")
+        token = f"--{boundary}\r\n\r\n{token}\r\n--{boundary}--\r\n"
+    return encodings.encoded(as_bytes(token), content_encoding)
 
 
 def body(
@@ -76,10 +91,10 @@ def _has_gzip_name(data: bytes, content_encoding: str) -> bool:
 
 
 def _content(data: bytes, content_type: str, censor: Censor, depth: int) -> bytes:
-    kind, parameters = media_type(content_type)
+    kind, its = media_type(content_type)
     if kind.startswith("multipart/"):
-        return _multipart(data, parameters.get("boundary", ""), censor, depth)
-    charset = parameters.get("charset", "").strip().lower()
+        return _multipart(data, its.get("boundary", ""), censor, depth)
+    charset = its.get("charset", "").strip().lower()
     if data[:1] in _BEGIN_BOM:
         charset = next((name for bom, name in _BOMS if data.startswith(bom)), charset)
     if charset and not _ASCII_LIKE.fullmatch(charset):
@@ -120,6 +135,8 @@ def _binary(data: bytes, kind: str, censor: Censor) -> bytes:
 
 
 def _text(text: str, kind: str, censor: Censor) -> str:
+    censor.spend(len(text))
+    censor.echoes.expect(text)
     bare = text.lstrip("\ufeff \t\r\n\x1e")
     if bare[:1] in {"{", "[", '"'} or _JSON.fullmatch(kind):
         mark = "\ufeff" if text.startswith("\ufeff") else ""
@@ -134,8 +151,12 @@ def _text(text: str, kind: str, censor: Censor) -> str:
         return urls.form(text, censor)
     if kind == "text/event-stream":
         return "\n".join(_event_line(line, censor) for line in text.split("\n"))
-    if _CODE.fullmatch(kind):  # in it `password: e.password` is no secret
+    if kind == _CSS:
         return censor.detected(text)
+    if _CODE.fullmatch(kind):
+        return censor.detected(named.in_code(text, censor))
+    if _COLUMNS.fullmatch(kind):
+        text = columns.redact(text, censor) or text
     return censor.text(text)
 
 
@@ -179,15 +200,14 @@ def _part(part: bytes, censor: Censor, depth: int) -> bytes:
         head, blank, content = b"", b"\r\n", part[begin.end() + 2 :]
     if not blank:
         raise CannotRedact("a part without an end of its head")
-    message = Message()
+    headers: dict[str, str] = {}
     lines = []
     for line in as_text(head).split("\r\n") if head else []:
+        censor.spend(len(line) + 1)
         name, colon, value = line.partition(":")
         if not colon:
             raise CannotRedact("a part with a broken head")
-        message[name] = (
-            value.strip().encode("utf-8", "surrogateescape").decode("latin-1")
-        )
+        headers.setdefault(name.strip().lower(), value.strip())
         if name.lower() not in {
             "content-disposition",
             "content-type",
@@ -195,20 +215,23 @@ def _part(part: bytes, censor: Censor, depth: int) -> bytes:
         }:
             value = " " + censor.value(value.strip(), "header", name)
         lines.append(name + colon + censor.detected(value))
-    changed = _part_content(content, message, censor, depth)
+    changed = _part_content(content, headers, censor, depth)
     return part[: begin.end()] + as_bytes("\r\n".join(lines)) + blank + changed
 
 
-def _part_content(content: bytes, head: Message, censor: Censor, depth: int) -> bytes:
+def _part_content(
+    content: bytes, headers: dict[str, str], censor: Censor, depth: int
+) -> bytes:
     """What cannot be redacted becomes a token: the other parts are worth keeping."""
-    name = head.get_param("name", header="content-disposition", failobj="")
-    name = name if isinstance(name, str) else name[2]
-    if as_text(name.encode("latin-1", "replace")) in censor.names:
+    name = parameters(headers.get("content-disposition", ""))[1].get("name", "")
+    if name in censor.names:
         return as_bytes(censor.value(as_text(content), "name", name))
-    encoding = str(head.get("content-transfer-encoding", "")).strip().lower()
+    encoding = headers.get("content-transfer-encoding", "").lower()
     if encoding not in {"", "7bit", "8bit", "binary"}:
         return as_bytes(censor.value(as_text(content), "part", name))
     try:
-        return _content(content, str(head.get("content-type", "")), censor, depth + 1)
+        return _content(content, headers.get("content-type", ""), censor, depth + 1)
+    except OverBudget:
+        raise
     except (CannotRedact, jsontext.TooDeep):
         return as_bytes(censor.value(as_text(content), "part", name))

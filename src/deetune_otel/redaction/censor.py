@@ -11,8 +11,10 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from deetune_otel.redaction import jsontext
-from deetune_otel.redaction.detectors import Detectors
+from deetune_otel.redaction import jsontext, markup, named
+from deetune_otel.redaction.blobs import blobs, is_user_and_password
+from deetune_otel.redaction.detectors import Detectors, Hit
+from deetune_otel.redaction.echoes import Echoes
 from deetune_otel.redaction.names import Names
 from deetune_otel.redaction.policy import path_pattern
 from deetune_otel.redaction.tokens import TOKEN
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from deetune_otel.redaction.policy import Policy
     from deetune_otel.redaction.tokens import Tokens
 
-__all__ = ["CannotRedact", "Censor", "as_bytes", "as_text"]
+__all__ = ["CannotRedact", "Censor", "OverBudget", "as_bytes", "as_text"]
 
 MAX_DEPTH: Final = 4  # of JSON in a string of JSON
 _SCHEME: Final = re.compile(
@@ -29,22 +31,19 @@ _SCHEME: Final = re.compile(
     r"|scram-sha-(?:1|256)|hoba|vapid|signature)[ ]+",
     re.IGNORECASE,
 )
-_NAMED: Final = re.compile(
-    r"""(?<![\w.-])([A-Za-z_][\w.\[\]-]{0,63}+)["']?[ \t]{0,4}+(?:(=>?|:=)|:(?!//))[ \t]{0,4}+"""
-)
-# The usual text with a colon, and slow to be searched for names: 0.4 µs rather than 1.1.
-_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]*+(?:Z|[+-][0-9:]*+)?")
-_QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.)*)|'((?:[^'\\]|\\.)*)""", re.DOTALL)
-_WORD: Final = re.compile(r"""[^\s&;"'<>]++""")
-_LINE: Final = re.compile(r"""[^\r\n"'<>]++""")
-_TAG: Final = re.compile(r"<(?:[\w.-]{1,64}:)?([\w.-]{1,64}+)([^<>]{0,4096}+)>")
-_CONTENT: Final = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)|([^<]++)", re.DOTALL)
-_ATTRIBUTE: Final = re.compile(r"""([\w:.-]{1,64}+)\s{0,4}+=\s{0,4}+["']([^"'<>]*+)""")
-_SECRET_TAGS: Final = frozenset({"input", "meta", "param"})
+# What looking at a text costs at least, and what an exchange's message may cost: characters that
+# are looked at. The usual body costs less than 4 a byte.
+_CALL: Final = 16
+MAX_STEPS: Final = 4 * 1024 * 1024
+STEPS_PER_BYTE: Final = 16
 
 
 class CannotRedact(Exception):  # noqa: N818 -- it is no error: the body is dropped
     """Nothing of it may be kept. The message names no content."""
+
+
+class OverBudget(CannotRedact):
+    """Looking at it takes too long: others wait."""
 
 
 def as_text(data: bytes) -> str:
@@ -69,11 +68,32 @@ class Censor:
         self.kept_paths = _paths(policy.kept_paths)
         self.counts: Counter[str] = Counter()
         self.place = ""
+        self.echoes = Echoes()
+        self.steps_left = MAX_STEPS
+        self._blob_depth = 0
         self._tokens = tokens
 
     def note(self, rule: str, secret: str, at: str) -> None:  # noqa: ARG002
         """Something is replaced; those who scan want to know what and where."""
         self.counts[rule] += 1
+
+    def begin(self, size: int) -> None:
+        """A message of so many bytes: from here on its budget is spent."""
+        self.steps_left = max(MAX_STEPS, STEPS_PER_BYTE * size)
+
+    def spend(self, steps: int) -> None:
+        """Raises OverBudget."""
+        self.steps_left -= steps
+        if self.steps_left < 0:
+            raise OverBudget("it takes too long")
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether anything but names can make a part of this text a secret."""
+        return (
+            self.detectors.may_be_in(text)
+            or self.echoes.are_in(text)
+            or any(self._is_secret_blob(plain) for _, _, plain in blobs(text))
+        )
 
     def mark(self) -> Counter[str]:
         """Where `forget_since` goes back to."""
@@ -88,8 +108,13 @@ class Censor:
         if not text or TOKEN.fullmatch(text):
             return text
         if " " in text and (scheme := _SCHEME.match(text)):
-            return scheme[0] + self.value(text[scheme.end() :], rule, at)
+            credential = text[scheme.end() :]
+            if scheme[0][:5].lower() == "basic":
+                self._learn_basic(credential, rule)
+            return scheme[0] + self.value(credential, rule, at)
+        self.spend(len(text))
         self.note(rule, text, at)
+        self.echoes.learn(text, rule)
         return self._tokens.token(as_bytes(text))
 
     def text(self, text: str, at: str = "", *, depth: int = 0) -> str:
@@ -100,10 +125,11 @@ class Censor:
                 return jsontext.redact(text, self, depth=depth + 1)
             except jsontext.NotJson:
                 self.forget_since(mark)
+        self.spend(len(text) + _CALL)
         if "<" in text:
-            text = self._marked_up(text)
+            text = markup.redact(text, self)
         if "=" in text or ":" in text:
-            text = self._named(text)
+            text = named.redact(text, self)
         return self.detected(text, at)
 
     def may_name(self, text: str) -> bool:
@@ -112,64 +138,55 @@ class Censor:
             return True
         if "=" not in text and ":" not in text:
             return False
-        if _TIME.fullmatch(text):
-            return False
-        return any(found[1] in self.names for found in _NAMED.finditer(text))
+        return named.may_be_in(text, self)
 
     def detected(self, text: str, at: str = "") -> str:
         """Only what gives itself away."""
-        hits = self.detectors.find(text)
+        self.spend(len(text) + _CALL)
+        hits = self._hits(text)
         if not hits:
             return text
         parts = []
         done = 0
-        for start, end, rule in hits:
-            secret = text[start:end]
+        for (start, end, rule), secret in hits:
             self.note(rule, secret, at)
             parts += [text[done:start], self._tokens.token(as_bytes(secret))]
             done = end
         return "".join((*parts, text[done:]))
 
-    def _named(self, text: str) -> str:
-        parts = []
-        done = 0
-        for found in _NAMED.finditer(text):
-            if found.start() < done or found[1] not in self.names:
-                continue
-            value = _QUOTED.match(text, found.end())
-            if value is None:
-                value = (_WORD if found[2] else _LINE).match(text, found.end())
-            if value is None:
-                continue
-            start, end = value.span(value.lastindex or 0)
-            parts += [text[done:start], self.value(text[start:end], "name", found[1])]
-            done = end
-        return "".join((*parts, text[done:])) if parts else text
+    def _hits(self, text: str) -> list[tuple[Hit, str]]:
+        """What is replaced, in its order, and the value of which it becomes the token."""
+        found = [(hit, text[hit.start : hit.end]) for hit in self.detectors.find(text)]
+        more = self.echoes.find(text)
+        for start, end, plain in blobs(text):
+            if self._is_secret_blob(plain):
+                more.append((Hit(start, end, "base64"), text[start:end]))
+        if not more:
+            return found
+        hits: list[tuple[Hit, str]] = []
+        for hit, secret in sorted(found + more):
+            if not hits or hit.start >= hits[-1][0].end:
+                hits.append((hit, secret))
+            elif hit.end > hits[-1][0].end:  # overlapping: nothing of either may stay
+                merged = hits[-1][0]._replace(end=hit.end)
+                hits[-1] = merged, text[merged.start : merged.end]
+        return hits
 
-    def _marked_up(self, text: str) -> str:
-        """Elements of XML, and the hidden fields of HTML, that have a secret's name."""
-        parts = []
-        done = 0
-        for tag in _TAG.finditer(text):
-            if tag.start() < done:  # within what is replaced
-                continue
-            start, end = self._secret_of(text, tag)
-            if start == end:
-                continue
-            parts += [text[done:start], self.value(text[start:end], "name", tag[1])]
-            done = end
-        return "".join((*parts, text[done:])) if parts else text
+    def _is_secret_blob(self, plain: str) -> bool:
+        if is_user_and_password(plain):
+            return True
+        if self._blob_depth >= MAX_DEPTH:
+            return False
+        mark, self._blob_depth = self.mark(), self._blob_depth + 1
+        try:
+            return self.text(plain) != plain
+        finally:
+            self._blob_depth -= 1
+            self.forget_since(mark)
 
-    def _secret_of(self, text: str, tag: re.Match[str]) -> tuple[int, int]:
-        if tag[1].lower() in _SECRET_TAGS:
-            there = {one[1].lower(): one for one in _ATTRIBUTE.finditer(tag[2])}
-            names = (there[n][2] for n in ("name", "id", "property") if n in there)
-            value = there.get("value") or there.get("content")
-            if value and any(name in self.names for name in names):
-                return value.start(2) + tag.start(2), value.end(2) + tag.start(2)
-        elif tag[1] in self.names and (content := _CONTENT.match(text, tag.end())):
-            return content.span(content.lastindex or 0)
-        return 0, 0
+    def _learn_basic(self, credential: str, rule: str) -> None:
+        for _, _, plain in blobs(credential):
+            self.echoes.learn(plain.partition(":")[2], rule)
 
 
 def _paths(paths: tuple[str, ...]) -> re.Pattern[str] | None:

@@ -14,6 +14,7 @@ from deetune_otel.redaction.censor import CannotRedact
 __all__ = ["decoded", "encoded"]
 
 MAX_CODINGS: Final = 2
+MAX_MEMBERS: Final = 64  # of gzip: what follows a member is copied for each
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_GROWTH: Final = 100  # text seldom shrinks to less than a fiftieth
 _ALWAYS_BYTES: Final = 1024 * 1024
@@ -28,6 +29,8 @@ def _bound(data: bytes) -> int:
 def _inflated(data: bytes, wbits: int) -> bytes:
     bound, parts, left = _bound(data), [], data
     while left:  # gzip: members may follow each other
+        if len(parts) == MAX_MEMBERS:
+            raise CannotRedact("it has too many members")
         stream = zlib.decompressobj(wbits)
         part = stream.decompress(left, bound + 1)
         bound -= len(part)

@@ -13,21 +13,54 @@ from deetune_otel.recording.model import Headers, HttpRequest, HttpResponse
 from deetune_otel.redaction import urls
 from deetune_otel.redaction.censor import as_bytes, as_text
 from deetune_otel.redaction.harmless import Harmless
+from deetune_otel.redaction.tokens import TOKEN
 
 if TYPE_CHECKING:
     from deetune_otel.redaction.censor import Censor
 
 __all__ = ["Heads"]
 
-# Spans are found by them, and nothing in them is anybody's; they are not even searched.
-_TRACE: Final = frozenset(
-    {
-        *("traceparent", "tracestate", "b3", "uber-trace-id", "sentry-trace", "sw8"),
-        *("x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled"),
-        *("x-b3-flags", "x-amzn-trace-id", "x-cloud-trace-context"),
-        *("x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority"),
-    }
-)
+# Spans are found by them, and nothing in them is anybody's: what has the form is not searched.
+_ID: Final = r"(?:[0-9a-fA-F]{16}|[0-9a-fA-F]{32})"
+_DIGITS: Final = r"[0-9]{1,20}"
+_ENCODED: Final = r"[A-Za-z0-9+/]{1,512}={0,2}"
+_TRACE: Final = {
+    name: re.compile(form)
+    for names, form in (
+        ("traceparent", r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+        ("b3", rf"[01d]|{_ID}-[0-9a-fA-F]{{16}}(?:-[01d](?:-[0-9a-fA-F]{{16}})?)?"),
+        (
+            "uber-trace-id",
+            r"[0-9a-f]{1,32}(?::|%3[aA])[0-9a-f]{1,16}(?::|%3[aA])[0-9a-f]{1,16}(?::|%3[aA])"
+            r"[0-9a-f]{1,2}",
+        ),
+        ("sentry-trace", r"[0-9a-f]{32}-[0-9a-f]{16}(?:-[01])?"),
+        ("x-b3-traceid x-b3-spanid x-b3-parentspanid", _ID),
+        ("x-b3-sampled", r"[01d]|true|false"),
+        ("x-b3-flags", r"[01]"),
+        (
+            "x-amzn-trace-id",
+            r"(?:(?:Root|Parent|Self|Sampled|Lineage)=[0-9a-fA-F:?|-]{1,64}[; ]{0,3}+){1,8}",
+        ),
+        (
+            "x-cloud-trace-context",
+            r"[0-9a-fA-F]{32}(?:/[0-9]{1,20})?(?:;o=[0-9]{1,2})?",
+        ),
+        ("x-datadog-trace-id x-datadog-parent-id", _DIGITS),
+        ("x-datadog-sampling-priority", r"-?[0-9]{1,2}"),
+    )
+    for name in names.split()
+}
+# These carry words of their senders: they are searched, too.
+_TRACE_WORDS: Final = {
+    "tracestate": re.compile(
+        r"(?:[ \t]*+(?:[a-z0-9][a-z0-9_*/@-]{0,255}+=[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,256}+)?"
+        r"[ \t]*+(?:,|\Z)){1,64}"
+    ),
+    "sw8": re.compile(
+        rf"[01]-{_ENCODED}-{_ENCODED}-{_DIGITS}-{_ENCODED}-{_ENCODED}-{_ENCODED}-{_ENCODED}"
+    ),
+}
 _URLS: Final = frozenset({"location", "content-location", "referer"})
 _ATTRIBUTES: Final = frozenset(
     {
@@ -35,6 +68,8 @@ _ATTRIBUTES: Final = frozenset(
         *("partitioned", "priority", "version"),
     }
 )
+_WORD: Final = re.compile(r"\w+")
+_LONGEST_WORD: Final = 24
 _METHOD: Final = re.compile(r"[A-Z-]{1,24}")
 
 
@@ -44,6 +79,12 @@ def _text(value: str) -> str:
 
 def _header(text: str) -> str:
     return text if text.isascii() else as_bytes(text).decode("latin-1")
+
+
+def _is_word(text: str) -> bool:
+    if text.isdecimal():
+        return len(text) <= 4
+    return len(text) <= _LONGEST_WORD and text.replace("_", "").isalpha()
 
 
 class Heads:
@@ -61,6 +102,7 @@ class Heads:
 
     def request(self, request: HttpRequest) -> HttpRequest:
         censor = self._censor
+        censor.echoes.expect_any()
         censor.place = "request target"
         target = _header(urls.url(_text(request.target), censor))
         method = request.method
@@ -76,8 +118,9 @@ class Heads:
         )
 
     def response(self, response: HttpResponse) -> HttpResponse:
+        self._censor.echoes.expect_any()
         self._censor.place = "response reason"
-        reason = _header(self._censor.text(_text(response.reason)))
+        reason = _header(self._reason(_text(response.reason)))
         headers = self.headers(response.headers, "response")
         trailers = self.headers(response.trailers, "response")
         before = response.reason, response.headers, response.trailers
@@ -85,15 +128,21 @@ class Heads:
             return response
         return replace(response, reason=reason, headers=headers, trailers=trailers)
 
+    def _reason(self, text: str) -> str:
+        """Words are one; what else a server writes there is not told apart from a secret."""
+        changed = self._censor.text(text)
+        words = _WORD.findall(TOKEN.sub("", changed))
+        return changed if all(map(_is_word, words)) else self._censor.value(text, "reason")
+
     def headers(self, headers: Headers, of: str) -> Headers:
         # A list is quicker than a generator.
         return tuple([(name, self._value(name, value, of)) for name, value in headers])
 
     def _value(self, name: str, value: str, of: str) -> str:
-        if self._harmless.has(name, value):
+        if self._harmless.has(name, value) and not self._censor.echoes.are_in(value):
             return value
         low = name.lower()
-        if low in _TRACE:
+        if (form := _TRACE.get(low)) is not None and form.fullmatch(value):
             return value
         self._censor.place = f"{of} header {name}"
         text = _text(value)
@@ -104,13 +153,21 @@ class Heads:
                 changed = self._set_cookie(text)
             case _ if low in _URLS:
                 changed = urls.url(text, self._censor)
-            case _ if self._keeps(low, name):
+            case _ if low in _TRACE_WORDS and _TRACE_WORDS[low].fullmatch(text):
                 changed = self._censor.detected(text)
+            case _ if self._keeps(low, name):
+                changed = self._kept(low, text)
                 if changed == text:
                     self._harmless.add(name, value)
             case _:
                 changed = self._censor.value(text, "header")
         return value if changed == text else _header(changed)
+
+    def _kept(self, low: str, text: str) -> str:
+        """Of what is kept, parameters with a secret's name go: `text/plain; token=…`."""
+        if low == "content-disposition":  # its `name` is a field's
+            return self._censor.detected(text)
+        return self._censor.text(text)
 
     def _keeps(self, low: str, name: str) -> bool:
         """What the policy names is kept; what only fits a pattern must not sound secret."""

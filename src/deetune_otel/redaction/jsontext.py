@@ -34,6 +34,19 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _KEY, _STRING, _NUMBER, _OPEN, _CLOSE = 1, 2, 3, 5, 6  # groups of _TOKEN
+_MAX_NAME: Final = 64
+_MIN_NUMBER: Final = 6  # digits of the shortest that may be a secret by itself
+# `{"name": "password", "type": "x", "value": …}`: the members that name, and those that are named.
+_NAMING: Final = frozenset(
+    "name key field fieldname id parameter param property header variable attribute label k"
+    " path loc".split()
+)
+_VALUES: Final = frozenset(
+    "value values val v content data text default defaultvalue rejectedvalue stringvalue"
+    " newvalue oldvalue input answer".split()
+)
+_PAIR_NAME: Final = re.compile(r"[\w.:$/\[\]-]{1,64}")
+_ARRAYS: Final = re.compile(r"\[[ \t\r\n]*+\[")
 
 
 class NotJson(ValueError):  # noqa: N818 -- it is no error: it is another kind of text
@@ -47,20 +60,39 @@ class TooDeep(ValueError):  # noqa: N818
 class _Level:
     """An object or array that is open."""
 
-    __slots__ = ("closing", "index", "is_secret", "path")
+    __slots__ = ("closing", "index", "is_pair", "is_secret", "path")
 
     def __init__(self, closing: str, path: str, *, is_secret: bool) -> None:
         self.closing = closing
         self.path = path  # steps, \0 before each; "" where no rule has paths
         self.index = -1
         self.is_secret = is_secret
+        self.is_pair = False  # a member of it has a secret's name as its value
 
     def step(self, key: str | None) -> str:
         """The path of the next value in it."""
-        self.index += 1
         if not self.closing:
             return ""
         return f"{self.path}\0{self.index if key is None else key}"
+
+
+class _Open:
+    """An object or array that is open, while pairs are looked for."""
+
+    __slots__ = ("count", "is_named", "key", "opening", "start")
+
+    def __init__(self, start: int, opening: str, key: str) -> None:
+        self.start = start
+        self.opening = opening
+        self.key = key
+        self.count = 0
+        self.is_named = False
+
+    def is_pair(self, above: _Open) -> bool:
+        """`["password", "email"]` in an object is a list of names, and no pair."""
+        if self.opening == "{":
+            return self.is_named
+        return self.is_named and self.count == 2 and above.opening == "["
 
 
 def redact(text: str, censor: Censor, *, depth: int = 0) -> str:
@@ -75,8 +107,10 @@ class _Reader:
         self._censor = censor
         self._depth = depth
         # Without these nothing but names can make a string a secret.
-        self._is_suspect = "\\" in text or censor.detectors.may_be_in(text)
+        censor.spend(len(text))
+        self._is_suspect = "\\" in text or censor.may_be_in(text)
         self._has_paths = bool(censor.secret_paths or censor.kept_paths)
+        self._pairs: set[int] = set()
         self._parts: list[str] = []
         self._done = 0
 
@@ -92,6 +126,13 @@ class _Reader:
         if any(name in self._censor.names for name in dict(members)):
             return False
         text = self._text
+        if any(
+            isinstance(value, str) and _names_another(name, value) and self._names(value)
+            for name, value in members
+        ):
+            return False
+        if _ARRAYS.search(text) or '"loc"' in text or '"path"' in text:
+            return False
         strings = text.split('"')[1::2]  # nothing is escaped
         if "=" not in text and "<" not in text:
             if text.count(":") == len(members):
@@ -99,12 +140,14 @@ class _Reader:
             strings = [string for string in strings if ":" in string]
         return not any(map(self._censor.may_name, strings))
 
+    def _names(self, value: str) -> bool:
+        return _PAIR_NAME.fullmatch(value) is not None and value in self._censor.names
+
     def read(self) -> str:
+        self._pairs = self._find_pairs()
         levels = [_Level("", "", is_secret=False)]
         at = 0
-        for found in _TOKEN.finditer(self._text):
-            if found.start() != at:
-                _fail()
+        while found := _TOKEN.match(self._text, at):
             at = found.end()
             if found.lastindex == _CLOSE:
                 if found[_CLOSE] != levels.pop().closing:
@@ -117,6 +160,45 @@ class _Reader:
             return self._text
         return "".join((*self._parts, self._text[self._done :]))
 
+    def _find_pairs(self) -> set[int]:
+        """Where objects and arrays begin of which one member is a secret's name."""
+        pairs: set[int] = set()
+        open_: list[_Open] = [_Open(-1, "", "")]
+        at = 0
+        while found := _TOKEN.match(self._text, at):
+            at = found.end()
+            kind, one = found.lastindex, open_[-1]
+            if kind == _CLOSE:
+                if len(open_) > 1:
+                    open_.pop()
+                    if one.is_pair(open_[-1]):
+                        pairs.add(one.start)
+                continue
+            one.count += 1
+            key = _squashed(found[_KEY]) if found[_KEY] else ""
+            if kind == _OPEN:
+                if len(open_) > MAX_DEPTH:
+                    raise TooDeep("nested too deep")
+                open_.append(_Open(found.start(_OPEN), found[_OPEN], key))
+            elif kind == _STRING and len(found[_STRING]) <= _MAX_NAME:
+                self._pair_member(one, open_, key, found[_STRING])
+        return pairs
+
+    def _pair_member(
+        self, one: _Open, open_: list[_Open], key: str, value: str
+    ) -> None:
+        is_array = one.opening != "{"
+        if not (is_array or _names_another(key, value)):
+            return
+        if not self._names(value):
+            return
+        if not is_array:
+            one.is_named = True
+        elif one.count == 1:
+            one.is_named = True
+        if is_array and one.key in {"loc", "path"} and len(open_) > 1:
+            open_[-2].is_named = True
+
     def _value(self, found: re.Match[str], levels: list[_Level]) -> None:
         kind, level, key = found.lastindex, levels[-1], found[_KEY]
         if (key is not None) != (level.closing == "}"):
@@ -125,6 +207,11 @@ class _Reader:
         if key is not None:
             key = self._key(found, key)
             is_secret = is_secret or key in self._censor.names
+            if level.is_pair and not is_secret:
+                is_secret = _squashed(key) in _VALUES
+        level.index += 1
+        if level.is_pair and level.closing == "]" and level.index == 1:
+            is_secret = True
         if self._has_paths:
             path = level.step(key)
             if _fits(self._censor.kept_paths, path):
@@ -135,6 +222,7 @@ class _Reader:
                 is_secret = True
         if kind == _OPEN:
             _open(levels, found[_OPEN], path, is_secret=is_secret)
+            levels[-1].is_pair = found.start(_OPEN) in self._pairs
         elif kind == _NUMBER:
             self._number(found, key or "", is_secret=is_secret)
         elif kind == _STRING:
@@ -154,7 +242,7 @@ class _Reader:
         changed = raw = found[_NUMBER]
         if is_secret:
             changed = self._censor.value(raw, "name", key)
-        elif self._is_suspect and len(raw) > 12:  # a card's
+        elif self._is_suspect and len(raw) >= _MIN_NUMBER:
             changed = self._censor.detected(raw, key)
         if changed != raw:
             self._replace(*found.span(_NUMBER), f'"{changed}"')
@@ -175,6 +263,15 @@ class _Reader:
     def _replace(self, start: int, end: int, text: str) -> None:
         self._parts += [self._text[self._done : start], text]
         self._done = end
+
+
+def _names_another(key: str, value: str) -> bool:
+    """Whether the value of this member is what another one is called."""
+    return _squashed(key) in _NAMING or (key == "type" and "pass" in value)
+
+
+def _squashed(key: str) -> str:
+    return key[:_MAX_NAME].replace("_", "").replace("-", "").lower()
 
 
 def _decoded(raw: str) -> str:

@@ -17,6 +17,11 @@ __all__ = ["Names"]
 
 MAX_REMEMBERED: Final = 10_000  # names come from the traffic, and may be without end
 _MAX_NAME: Final = 256
+# `password_min_length`, `secretRequired`: what is about a secret has none in it.
+_ABOUT: Final = frozenset(
+    "length required enabled disabled expired expires expiry policy strength attempts count"
+    " type minimum maximum changed updated created at ttl".split()
+)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")
 
@@ -39,6 +44,8 @@ class Names:
         self._known: dict[str, bool] = {}
 
     def __contains__(self, name: str) -> bool:
+        if len(name) > _MAX_NAME:  # as it is judged, and so that it is not kept whole
+            name = name[-_MAX_NAME:]
         known = self._known.get(name)
         if known is None:
             if len(self._known) >= MAX_REMEMBERED:
@@ -52,6 +59,9 @@ class Names:
             last = word + last
             if last in self._plain:
                 return True
+        words = _words(name)
+        if len(words) > 1 and words[-1] in _ABOUT:
+            return False
         return self._globs.match(last) is not None
 
 

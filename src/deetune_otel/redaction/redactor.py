@@ -24,7 +24,7 @@ from deetune_otel.recording.model import (
     RedisReply,
 )
 from deetune_otel.redaction import bodies, redis, urls
-from deetune_otel.redaction.censor import Censor
+from deetune_otel.redaction.censor import Censor, OverBudget, as_text
 from deetune_otel.redaction.harmless import Harmless
 from deetune_otel.redaction.http import Heads
 
@@ -63,14 +63,17 @@ class Redactor:
 
     def redact(self, exchange: RecordedExchange) -> RecordedExchange:
         before, dropped = dict(self._censor.counts), self.dropped_bodies
+        self._censor.begin(0)
+        self._censor.echoes.begin(exchange.connection.id)
+        # The request first: what it shows to be a secret is one in the answer and the operation.
+        request = self._again(exchange.request, None)
         try:
             operation = self._operation(exchange.operation)
         except Exception:  # noqa: BLE001 -- whatever it is, nothing may leak
             operation = ""
-        request = self._message(exchange.request, None)
         response = exchange.response
         if response is not None:
-            response = self._message(response, exchange.request)
+            response = self._again(response, exchange.request)
         rules = {
             rule
             for rule, count in self._censor.counts.items()
@@ -92,13 +95,35 @@ class Redactor:
 
     def _operation(self, operation: str) -> str:
         method, space, path = operation.partition(" ")
-        if not space or self._harmless.has("operation", operation):
+        self._censor.echoes.expect_any()
+        if not space or (
+            self._harmless.has("operation", operation)
+            and not self._censor.echoes.are_in(operation)
+        ):
             return operation
         self._censor.place = "operation"
         changed = method + space + urls.segments(path, self._censor)
         if changed == operation:
             self._harmless.add("operation", operation)
         return changed
+
+    def _again(self, message: Message, asked: Message | None) -> Message:
+        """What its end shows to be a secret may stand in its beginning."""
+        echoes = self._censor.echoes
+        known = echoes.learned
+        done = self._message(message, asked)
+        if echoes.learned == known or not isinstance(done, HttpRequest | HttpResponse):
+            return done
+        echoes.expect_any()
+        has_one = bool(_header(done.headers, "content-encoding")) or any(
+            echoes.are_in(text)
+            for text in (
+                done.target if isinstance(done, HttpRequest) else done.reason,
+                *(value for _, value in done.headers),
+                as_text(done.body),
+            )
+        )
+        return self._message(done, asked) if has_one else done
 
     def _message(self, message: Message, asked: Message | None) -> Message:
         match message:
@@ -113,6 +138,7 @@ class Redactor:
         return self._raw(message)
 
     def _http(self, message: _Http, head: Callable[[_Http], _Http], of: str) -> _Http:
+        self._censor.begin(len(message.body))
         try:
             redacted = head(message)
         except Exception:  # noqa: BLE001
@@ -132,13 +158,18 @@ class Redactor:
             return b"", message.missing
         if not message.missing:
             self._censor.place = f"{of} body"
+            kind = _header(message.headers, "content-type")
+            encoding = _header(message.headers, "content-encoding")
+            noted = self._censor.mark()
             try:
-                redacted = bodies.body(
-                    message.body,
-                    _header(message.headers, "content-type"),
-                    _header(message.headers, "content-encoding"),
-                    self._censor,
-                )
+                try:
+                    redacted = bodies.body(message.body, kind, encoding, self._censor)
+                except OverBudget:
+                    self._censor.forget_since(noted)
+                    self._censor.begin(len(message.body))
+                    redacted = bodies.replaced(
+                        message.body, kind, encoding, self._censor
+                    )
             except Exception as error:  # noqa: BLE001
                 self.could_not(error)
             else:
@@ -150,6 +181,8 @@ class Redactor:
         """A body is dropped for this."""
 
     def _command(self, command: RedisCommand) -> RedisCommand:
+        self._censor.begin(sum(map(len, command.arguments)))
+        self._censor.echoes.expect_any()
         try:
             arguments = redis.arguments(command.arguments, self._censor)
         except Exception:  # noqa: BLE001
@@ -161,6 +194,8 @@ class Redactor:
 
     def _reply(self, reply: RedisReply, asked: Message | None) -> RedisReply:
         command = asked.arguments if isinstance(asked, RedisCommand) else ()
+        self._censor.begin(reply.wire_bytes)
+        self._censor.echoes.expect_any()
         try:
             value = redis.reply(reply.value, command, self._censor)
         except Exception as error:  # noqa: BLE001

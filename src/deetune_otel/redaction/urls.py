@@ -20,12 +20,16 @@ _SPLIT: Final = re.compile(
     r"(?P<path>[^?#]*+)(?:\?(?P<query>[^#]*+))?(?:\#(?P<fragment>.*+))?",
     re.DOTALL,
 )
-_SEPARATORS: Final = re.compile(r"([/:|;,])")
+_SEPARATORS: Final = re.compile(r"([/:|;,]|%3[bB])")
 _IN_URL: Final = re.compile(r"([&;])")
 _IN_BODY: Final = re.compile(r"(&)")
 _ID: Final = re.compile(r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Behind a segment that names a secret (/reset-password/…), less makes a credential.
 _LEAST_BEHIND_NAME: Final = 16
+# Parameters of a URL that carry credentials as often as harmless words.
+_MAY_NAME_SECRET: Final = frozenset(
+    {"key", "code", "ticket", "access", "k", "nonce", "hash", "session", "cred", "security"}
+)
 _NAMES_SECRET: Final = re.compile(
     r"sess(?:ions?)?|tokens?|resets?|verify|verification|invites?|invitations?|magic"
     r"|activate|confirm|unsubscribe|otps?",
@@ -63,7 +67,11 @@ def _authority(text: str, censor: Censor) -> str:
 
 def segments(text: str, censor: Censor) -> str:
     """A path, or a key of Redis: what looks like a credential goes, names and ids stay."""
-    parts = _SEPARATORS.split(text) if len(text) >= _LEAST_BEHIND_NAME else [text]
+    parts = [text]
+    if len(text) >= _LEAST_BEHIND_NAME or "=" in text or "%3" in text:
+        parts = _SEPARATORS.split(text)
+    if "=" in text or "%3" in text:
+        _without_parameters(parts, censor)
     if max(map(len, parts)) >= _LEAST_BEHIND_NAME:  # most are names and numbers
         _without_credentials(parts, censor)
     changed = "".join(parts)
@@ -75,6 +83,24 @@ def segments(text: str, censor: Censor) -> str:
         if found == decoded
         else quote(found, safe="/:|;,@{}+=$&!*()~", errors="surrogateescape")
     )
+
+
+def _without_parameters(parts: list[str], censor: Censor) -> None:
+    """`;jsessionid=…`, wherever in a path; changes the parts."""
+    for index in range(0, len(parts), 2):
+        raw = parts[index]
+        if "=" not in raw and "%3" not in raw:
+            continue
+        name, equals, value = unquote(raw, errors="surrogateescape").partition("=")
+        if not equals or not value:
+            continue
+        if (
+            name in censor.names
+            or _NAMES_SECRET.fullmatch(name)
+            or _is_credential(value, is_behind_name=name in _MAY_NAME_SECRET)
+        ):
+            raw_name = re.split("=|%3[dD]", raw, maxsplit=1)[0]
+            parts[index] = raw_name + "=" + censor.value(value, "name", name)
 
 
 def _without_credentials(parts: list[str], censor: Censor) -> None:
@@ -108,13 +134,17 @@ def form(text: str, censor: Censor, *, is_url: bool = False) -> str:
 
 
 def _field(raw: str, censor: Censor, *, is_url: bool) -> str:
+    if not raw:
+        return raw
     raw_name, equals, raw_value = raw.partition("=")
     name = unquote_plus(raw_name, errors="surrogateescape")
     value = unquote_plus(raw_value, errors="surrogateescape")
     changed = value
     if name in censor.names:
         changed = censor.value(value, "name", name)
-    elif is_url and _is_credential(value, is_behind_name=False):
+    elif is_url and _is_credential(
+        value, is_behind_name=name.lower() in _MAY_NAME_SECRET
+    ):
         changed = censor.value(value, "path", name)
     elif value:
         changed = censor.text(value, name)
