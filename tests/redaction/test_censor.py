@@ -29,7 +29,8 @@ def marked(text: str) -> str:
     "text",
     [
         "password=«abc»&x=1",
-        "password = «abc» x",
+        "password = «abc x»",
+        "at 1: password = «abc» x",
         "password: «a, b; c»\nnext: 1",
         "user: bob, password: «hunter2»",
         'the "password": "«a \\" b»", "x": 1',

@@ -32,7 +32,33 @@ def heads(**changes: Any) -> Heads:
         ("X-Forwarded-For", "x", X),
         ("X-Empty", "", None),
         ("Baggage", "x", X),
-        ("tracestate", "a@example.com", None),
+        ("tracestate", "a@example.com", TOKENS.token(b"a@example.com")),
+        ("tracestate", "congo=t61rcWkgMzE, rojo=00f067aa0ba902b7", None),
+        ("tracestate", "a=b@example.com", f"a={TOKENS.token(b'b@example.com')}"),
+        ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01", None),
+        ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01-x", "*"),
+        ("traceparent", "x", X),
+        ("b3", "1", None),
+        ("b3", f"{'ab' * 16}-{'cd' * 8}-1-{'ef' * 8}", None),
+        ("b3", "hunter2", TOKENS.token(b"hunter2")),
+        ("X-B3-TraceId", "ab" * 16, None),
+        ("X-B3-TraceId", "x", X),
+        ("X-B3-Sampled", "x", X),
+        ("uber-trace-id", "abc:1:0:1", None),
+        ("uber-trace-id", "x", X),
+        ("sentry-trace", f"{'ab' * 16}-{'cd' * 8}-1", None),
+        ("sentry-trace", "x", X),
+        ("sw8", "1-YQ==-Yg==-3-Yw==-ZA==-ZQ==-Zg==", None),
+        ("sw8", "x", X),
+        ("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678;Sampled=1", None),
+        ("X-Amzn-Trace-Id", "x", X),
+        ("X-Cloud-Trace-Context", f"{'ab' * 16}/123;o=1", None),
+        ("X-Cloud-Trace-Context", "x", X),
+        ("X-Datadog-Trace-Id", "12345", None),
+        ("X-Datadog-Trace-Id", "x", X),
+        ("Content-Type", "text/plain; token=x", f"text/plain; token={X}"),
+        ("Content-Disposition", 'form-data; name="token"', None),
+        ("Referer", "https://a/b;token=x?c=d", f"https://a/b;token={X}?c=d"),
         ("Authorization", "Bearer x", f"Bearer {X}"),
         ("Authorization", "x", X),
         ("Proxy-Authorization", "basic x", f"basic {X}"),
@@ -50,6 +76,8 @@ def heads(**changes: Any) -> Heads:
 )
 def test_values(name: str, value: str, changed: str | None) -> None:
     expected = value if changed is None else changed
+    if changed == "*":
+        expected = TOKENS.token(value.encode())
     assert heads().headers(((name, value),), "request") == ((name, expected),)
 
 
@@ -73,6 +101,19 @@ def test_the_other_parts_of_a_head() -> None:
     assert done.trailers == (("T", X),)
     response = heads().response(HttpResponse(status=500, reason="pin=x"))
     assert response.reason == f"pin={X}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_kept"),
+    [
+        *[("OK", True), ("Not Found", True), ("I'm a teapot", True), ("", True)],
+        *[("Invalid_Argument: 400", True), ("Non-Authoritative Information", True)],
+        *[("Zq27xK9m", False), ("bad key hunter2", False), ("4711471147", False)],
+    ],
+)
+def test_a_reason_is_words(reason: str, is_kept: bool) -> None:  # noqa: FBT001
+    done = heads().response(HttpResponse(status=400, reason=reason)).reason
+    assert done == (reason if is_kept else TOKENS.token(reason.encode()))
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -42,7 +42,7 @@ from deetune_otel.recording.readback import why_not_written
 from deetune_otel.recording.summary import OperationKey, OperationSummary, Summary
 from deetune_otel.redaction.censor import CannotRedact
 from deetune_otel.redaction.encodings import decoded
-from deetune_otel.redaction.scan import Finding, scan
+from deetune_otel.redaction.scan import WARNING, Finding, scan
 
 __all__ = ["Recording", "opened"]
 
@@ -279,15 +279,16 @@ def _export_parquet(args: argparse.Namespace) -> int:
 
 def _scan(args: argparse.Namespace) -> int:
     found: Counter[Finding] = Counter()
-    count = exchanges = 0
+    exchanges = 0
     with opened(args.file) as file:
         for one in file:
             exchanges += 1
             for finding in scan(one):
-                count += 1
                 found[finding] += 1
                 if args.json:
                     print(json.dumps({"exchange": one.id, **finding._asdict()}))
+    warnings = sum(times for one, times in found.items() if one.rule == WARNING)
+    count = found.total() - warnings
     if not args.json:
         for finding, times in found.most_common(MOST_FINDINGS):
             print(
@@ -302,6 +303,11 @@ def _scan(args: argparse.Namespace) -> int:
             if count
             else f"nothing that looks like a secret in {exchanges:,} exchanges"
         )
+        if warnings:
+            print(
+                f"{warnings:,} values look random and are taken by no rule ({WARNING}):"
+                " they may be identifiers, or secrets"
+            )
     return ExitCode.FAILED if count else ExitCode.OK
 
 

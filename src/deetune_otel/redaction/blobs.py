@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["blobs", "is_user_and_password"]
 
-_SYMBOLS: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
-)
+_SYMBOLS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _CLASSES: Final = bytes(ord("x") if one in _SYMBOLS else 32 for one in range(256))
 LEAST: Final = 12  # `a:123456` has 8 symbols, 12 in base64
 _RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}+={0,2}+")

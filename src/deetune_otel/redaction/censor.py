@@ -164,7 +164,7 @@ class Censor:
         if not more:
             return found
         hits: list[tuple[Hit, str]] = []
-        for hit, secret in sorted(found + more):
+        for hit, secret in sorted(found + more, key=_order):
             if not hits or hit.start >= hits[-1][0].end:
                 hits.append((hit, secret))
             elif hit.end > hits[-1][0].end:  # overlapping: nothing of either may stay
@@ -173,7 +173,7 @@ class Censor:
         return hits
 
     def _is_secret_blob(self, plain: str) -> bool:
-        if is_user_and_password(plain):
+        if is_user_and_password(plain) or self.echoes.are_anywhere_in(plain):
             return True
         if self._blob_depth >= MAX_DEPTH:
             return False
@@ -187,6 +187,12 @@ class Censor:
     def _learn_basic(self, credential: str, rule: str) -> None:
         for _, _, plain in blobs(credential):
             self.echoes.learn(plain.partition(":")[2], rule)
+
+
+def _order(found: tuple[Hit, str]) -> tuple[int, bool, int]:
+    """Of two with one beginning, what gives itself away says which rule it is."""
+    hit = found[0]
+    return hit.start, hit.rule in {"echo", "base64"}, -hit.end
 
 
 def _paths(paths: tuple[str, ...]) -> re.Pattern[str] | None:

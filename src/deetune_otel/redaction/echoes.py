@@ -88,6 +88,10 @@ class Echoes:
     def are_in(self, text: str) -> bool:
         return any(form in text for form in self._active)
 
+    def are_anywhere_in(self, text: str) -> bool:
+        """Of a text that was hidden in the expected one."""
+        return any(form in text for forms in self._values.values() for form in forms)
+
     def find(self, text: str) -> list[tuple[Hit, str]]:
         """Where they are, in no order, and which value each is."""
         hits: list[tuple[Hit, str]] = []

@@ -27,7 +27,8 @@ def _bound(data: bytes) -> int:
 
 
 def _inflated(data: bytes, wbits: int) -> bytes:
-    bound, parts, left = _bound(data), [], data
+    bound, left = _bound(data), data
+    parts: list[bytes] = []
     while left:  # gzip: members may follow each other
         if len(parts) == MAX_MEMBERS:
             raise CannotRedact("it has too many members")

@@ -18,10 +18,11 @@ from deetune_otel.redaction.tokens import TOKEN
 if TYPE_CHECKING:
     from deetune_otel.redaction.censor import Censor
 
-__all__ = ["Heads"]
+__all__ = ["Heads", "as_read"]
 
 # Spans are found by them, and nothing in them is anybody's: what has the form is not searched.
 _ID: Final = r"(?:[0-9a-fA-F]{16}|[0-9a-fA-F]{32})"
+_COLON: Final = r"(?::|%3[aA])"
 _DIGITS: Final = r"[0-9]{1,20}"
 _ENCODED: Final = r"[A-Za-z0-9+/]{1,512}={0,2}"
 _TRACE: Final = {
@@ -31,8 +32,7 @@ _TRACE: Final = {
         ("b3", rf"[01d]|{_ID}-[0-9a-fA-F]{{16}}(?:-[01d](?:-[0-9a-fA-F]{{16}})?)?"),
         (
             "uber-trace-id",
-            r"[0-9a-f]{1,32}(?::|%3[aA])[0-9a-f]{1,16}(?::|%3[aA])[0-9a-f]{1,16}(?::|%3[aA])"
-            r"[0-9a-f]{1,2}",
+            rf"[0-9a-f]{{1,32}}(?:{_COLON}[0-9a-f]{{1,16}}){{2}}{_COLON}[0-9a-f]{{1,2}}",
         ),
         ("sentry-trace", r"[0-9a-f]{32}-[0-9a-f]{16}(?:-[01])?"),
         ("x-b3-traceid x-b3-spanid x-b3-parentspanid", _ID),
@@ -73,7 +73,8 @@ _LONGEST_WORD: Final = 24
 _METHOD: Final = re.compile(r"[A-Z-]{1,24}")
 
 
-def _text(value: str) -> str:
+def as_read(value: str) -> str:
+    """A part of a head, which comes as Latin-1, as all other texts are read."""
     return value if value.isascii() else as_text(value.encode("latin-1"))
 
 
@@ -104,10 +105,10 @@ class Heads:
         censor = self._censor
         censor.echoes.expect_any()
         censor.place = "request target"
-        target = _header(urls.url(_text(request.target), censor))
+        target = _header(urls.url(as_read(request.target), censor))
         method = request.method
         if not _METHOD.fullmatch(method):
-            method = _header(censor.text(_text(method)))
+            method = _header(censor.text(as_read(method)))
         headers = self.headers(request.headers, "request")
         trailers = self.headers(request.trailers, "request")
         before = request.method, request.target, request.headers, request.trailers
@@ -120,7 +121,7 @@ class Heads:
     def response(self, response: HttpResponse) -> HttpResponse:
         self._censor.echoes.expect_any()
         self._censor.place = "response reason"
-        reason = _header(self._reason(_text(response.reason)))
+        reason = _header(self._reason(as_read(response.reason)))
         headers = self.headers(response.headers, "response")
         trailers = self.headers(response.trailers, "response")
         before = response.reason, response.headers, response.trailers
@@ -132,7 +133,9 @@ class Heads:
         """Words are one; what else a server writes there is not told apart from a secret."""
         changed = self._censor.text(text)
         words = _WORD.findall(TOKEN.sub("", changed))
-        return changed if all(map(_is_word, words)) else self._censor.value(text, "reason")
+        return (
+            changed if all(map(_is_word, words)) else self._censor.value(text, "reason")
+        )
 
     def headers(self, headers: Headers, of: str) -> Headers:
         # A list is quicker than a generator.
@@ -145,7 +148,7 @@ class Heads:
         if (form := _TRACE.get(low)) is not None and form.fullmatch(value):
             return value
         self._censor.place = f"{of} header {name}"
-        text = _text(value)
+        text = as_read(value)
         match low:
             case "cookie":
                 changed = self._cookie(text)

@@ -38,13 +38,45 @@ _MAX_NAME: Final = 64
 _MIN_NUMBER: Final = 6  # digits of the shortest that may be a secret by itself
 # `{"name": "password", "type": "x", "value": …}`: the members that name, and those that are named.
 _NAMING: Final = frozenset(
-    "name key field fieldname id parameter param property header variable attribute label k"
-    " path loc".split()
+    {
+        "name",
+        "key",
+        "field",
+        "fieldname",
+        "id",
+        "parameter",
+        "param",
+        "property",
+        "header",
+        "variable",
+        "attribute",
+        "label",
+        "k",
+        "path",
+        "loc",
+    }
 )
 _VALUES: Final = frozenset(
-    "value values val v content data text default defaultvalue rejectedvalue stringvalue"
-    " newvalue oldvalue input answer".split()
+    {
+        "value",
+        "values",
+        "val",
+        "v",
+        "content",
+        "data",
+        "text",
+        "default",
+        "defaultvalue",
+        "rejectedvalue",
+        "stringvalue",
+        "newvalue",
+        "oldvalue",
+        "input",
+        "answer",
+    }
 )
+# `{"loc": ["body", "password"], "input": …}`: their last step names.
+_LOCATIONS: Final = frozenset({"loc", "path"})
 _PAIR_NAME: Final = re.compile(r"[\w.:$/\[\]-]{1,64}")
 _ARRAYS: Final = re.compile(r"\[[ \t\r\n]*+\[")
 
@@ -123,15 +155,10 @@ class _Reader:
             json.loads(self._text, object_pairs_hook=members.extend)
         except (ValueError, RecursionError):
             return False
-        if any(name in self._censor.names for name in dict(members)):
-            return False
         text = self._text
-        if any(
-            isinstance(value, str) and _names_another(name, value) and self._names(value)
-            for name, value in members
+        if any(name in self._censor.names for name in dict(members)) or (
+            self._has_pairs(members)
         ):
-            return False
-        if _ARRAYS.search(text) or '"loc"' in text or '"path"' in text:
             return False
         strings = text.split('"')[1::2]  # nothing is escaped
         if "=" not in text and "<" not in text:
@@ -139,6 +166,15 @@ class _Reader:
                 return True  # no colon is within a string
             strings = [string for string in strings if ":" in string]
         return not any(map(self._censor.may_name, strings))
+
+    def _has_pairs(self, members: list[tuple[str, object]]) -> bool:
+        """Whether a value may be what another member is called."""
+        return bool(_ARRAYS.search(self._text)) or any(
+            (_names_another(name, value) and self._names(value))
+            if isinstance(value, str)
+            else name in _LOCATIONS
+            for name, value in members
+        )
 
     def _names(self, value: str) -> bool:
         return _PAIR_NAME.fullmatch(value) is not None and value in self._censor.names
@@ -192,11 +228,9 @@ class _Reader:
             return
         if not self._names(value):
             return
-        if not is_array:
+        if not is_array or one.count == 1:
             one.is_named = True
-        elif one.count == 1:
-            one.is_named = True
-        if is_array and one.key in {"loc", "path"} and len(open_) > 1:
+        if is_array and one.key in _LOCATIONS and len(open_) > 1:
             open_[-2].is_named = True
 
     def _value(self, found: re.Match[str], levels: list[_Level]) -> None:
@@ -206,12 +240,7 @@ class _Reader:
         is_secret, path = level.is_secret, ""
         if key is not None:
             key = self._key(found, key)
-            is_secret = is_secret or key in self._censor.names
-            if level.is_pair and not is_secret:
-                is_secret = _squashed(key) in _VALUES
-        level.index += 1
-        if level.is_pair and level.closing == "]" and level.index == 1:
-            is_secret = True
+        is_secret = is_secret or self._is_named(level, key)
         if self._has_paths:
             path = level.step(key)
             if _fits(self._censor.kept_paths, path):
@@ -227,6 +256,14 @@ class _Reader:
             self._number(found, key or "", is_secret=is_secret)
         elif kind == _STRING:
             self._string(found, key or "", is_secret=is_secret)
+
+    def _is_named(self, level: _Level, key: str | None) -> bool:
+        level.index += 1
+        if key is None:
+            return level.is_pair and level.index == 1
+        if key in self._censor.names:
+            return True
+        return level.is_pair and _squashed(key) in _VALUES
 
     def _key(self, found: re.Match[str], raw: str) -> str:
         if not self._is_suspect:

@@ -37,11 +37,48 @@ _VALUE_ELEMENTS: Final = _VALUES | {"string", "stringvalue"}
 _PASSWORD_INPUT: Final = frozenset(
     {"password", "current-password", "new-password", "one-time-code"}
 )
-_VOID: Final = frozenset("area br col embed hr img input link meta wbr".split())
+_VOID: Final = frozenset(
+    {"area", "br", "col", "embed", "hr", "img", "input", "link", "meta", "wbr"}
+)
 # Parts of a page, which are named after what they show.
 _PAGE: Final = frozenset(
-    "a article body button div fieldset form h1 h2 h3 h4 h5 h6 header html iframe label li main"
-    " map nav option p section select slot span table tbody td th tr ul element template".split()
+    {
+        "a",
+        "article",
+        "body",
+        "button",
+        "div",
+        "fieldset",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "html",
+        "iframe",
+        "label",
+        "li",
+        "main",
+        "map",
+        "nav",
+        "option",
+        "p",
+        "section",
+        "select",
+        "slot",
+        "span",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "tr",
+        "ul",
+        "element",
+        "template",
+    }
 )
 _NAME: Final = re.compile(r"[\w.:$\[\]-]{1,64}")
 
@@ -49,7 +86,15 @@ _NAME: Final = re.compile(r"[\w.:$\[\]-]{1,64}")
 class _Element:
     """One that is open."""
 
-    __slots__ = ("collects", "is_named", "is_next", "is_secret", "spans", "tag", "values")
+    __slots__ = (
+        "collects",
+        "is_named",
+        "is_next",
+        "is_secret",
+        "spans",
+        "tag",
+        "values",
+    )
 
     def __init__(self, tag: str, *, is_secret: bool, collects: bool) -> None:
         self.tag = tag
@@ -128,9 +173,7 @@ class _Reader:
         for key in ("type", "autocomplete"):
             if key in there and _value(there[key]).lower() in _PASSWORD_INPUT:
                 return True
-        return any(
-            self._is_name(_value(there[key])) for key in _NAMING if key in there
-        )
+        return any(self._is_name(_value(there[key])) for key in _NAMING if key in there)
 
     def _is_name(self, text: str) -> bool:
         return _NAME.fullmatch(text) is not None and text in self._names

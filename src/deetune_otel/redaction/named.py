@@ -81,7 +81,9 @@ def _is_secret(found: re.Match[str], censor: Censor) -> bool:
 
 def _bounds(text: str, found: re.Match[str]) -> tuple[int, int]:
     at = found.end()
-    if found[3]:  # \"password\":\"…\" of JSON in a log line, &quot;password&quot;: in HTML
+    if found[
+        3
+    ]:  # \"password\":\"…\" of JSON in a log line, &quot;password&quot;: in HTML
         value = _ESCAPED.match(text, at)
         return value.span() if value else (at, at)
     if block := _BLOCK.match(text, at):
@@ -151,8 +153,10 @@ def _redact_entry(lines: list[str], index: int, name: str, censor: Censor) -> No
                 continue
             if _column(lines[at]) == column:
                 changed = censor.value(pair[3].rstrip(), "name", name)
-                lines[at] = lines[at][: pair.start(3)] + changed + (
-                    lines[at][pair.start(3) + len(pair[3].rstrip()) :]
+                lines[at] = (
+                    lines[at][: pair.start(3)]
+                    + changed
+                    + (lines[at][pair.start(3) + len(pair[3].rstrip()) :])
                 )
 
 

@@ -19,8 +19,27 @@ MAX_REMEMBERED: Final = 10_000  # names come from the traffic, and may be withou
 _MAX_NAME: Final = 256
 # `password_min_length`, `secretRequired`: what is about a secret has none in it.
 _ABOUT: Final = frozenset(
-    "length required enabled disabled expired expires expiry policy strength attempts count"
-    " type minimum maximum changed updated created at ttl".split()
+    {
+        "length",
+        "required",
+        "enabled",
+        "disabled",
+        "expired",
+        "expires",
+        "expiry",
+        "policy",
+        "strength",
+        "attempts",
+        "count",
+        "type",
+        "minimum",
+        "maximum",
+        "changed",
+        "updated",
+        "created",
+        "at",
+        "ttl",
+    }
 )
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD: Final = re.compile(r"[^\W\d_]+|\d+")

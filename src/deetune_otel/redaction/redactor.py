@@ -26,7 +26,7 @@ from deetune_otel.recording.model import (
 from deetune_otel.redaction import bodies, redis, urls
 from deetune_otel.redaction.censor import Censor, OverBudget, as_text
 from deetune_otel.redaction.harmless import Harmless
-from deetune_otel.redaction.http import Heads
+from deetune_otel.redaction.http import Heads, as_read
 
 if TYPE_CHECKING:
     from deetune_otel.redaction.policy import Policy
@@ -114,14 +114,10 @@ class Redactor:
         done = self._message(message, asked)
         if echoes.learned == known or not isinstance(done, HttpRequest | HttpResponse):
             return done
-        echoes.expect_any()
+        line = done.target if isinstance(done, HttpRequest) else done.reason
+        head = [line, *(value for _, value in (*done.headers, *done.trailers))]
         has_one = bool(_header(done.headers, "content-encoding")) or any(
-            echoes.are_in(text)
-            for text in (
-                done.target if isinstance(done, HttpRequest) else done.reason,
-                *(value for _, value in done.headers),
-                as_text(done.body),
-            )
+            map(echoes.expect, (*map(as_read, head), as_text(done.body)))
         )
         return self._message(done, asked) if has_one else done
 

@@ -83,6 +83,8 @@ _SHAPES: Final = {
     )
     for name in names.split()
 }
+_MODULES: Final = ("k", "v")
+_UNKNOWN: Final = ("", "v")  # it may be AUTH with a slip of the finger
 # Of these, replies are names rather than values.
 _TEXT_REPLIES: Final = frozenset(
     {
@@ -93,6 +95,8 @@ _TEXT_REPLIES: Final = frozenset(
         *("XADD"),
     }
 )
+_ECHOED: Final = "args beginning with:"
+_QUOTED: Final = re.compile(r"""(['"`])([^'"`]++)['"`]?""")
 _OPTION: Final = re.compile(rb"[A-Za-z]{1,16}|[-+(\[]|[=~*$>]")
 _NUMBER: Final = re.compile(
     rb"\(?[-+]?(?:[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,3})?|inf)"
@@ -109,13 +113,13 @@ def arguments(given: Sequence[bytes], censor: Censor) -> tuple[bytes, ...]:
     if not _OPTION.fullmatch(name) and not re.fullmatch(rb"[A-Za-z0-9_.-]{1,40}", name):
         return tuple(_value(one, censor, "command", i) for i, one in enumerate(given))
     kinds = _kinds(command, rest)
-    return (
-        name,
-        *(
-            _argument(one, kind, censor, index)
-            for index, (one, kind) in enumerate(zip(rest, kinds, strict=True), 1)
-        ),
-    )
+    changed = [name]
+    is_secret = False  # whether the key or field before it says so
+    for index, (one, kind) in enumerate(zip(rest, kinds, strict=True), 1):
+        changed.append(_argument(one, kind, censor, index, is_secret=is_secret))
+        if kind in "kf":
+            is_secret = as_text(one) in censor.names or (is_secret and kind == "f")
+    return tuple(changed)
 
 
 def _kinds(command: str, rest: list[bytes]) -> str:
@@ -123,7 +127,7 @@ def _kinds(command: str, rest: list[bytes]) -> str:
     if special := _SPECIAL.get(command):
         words = [one.upper() for one in rest]
         return "".join(islice(special(command, words), len(rest)))
-    once, again = _SHAPES.get(command, ("k", "v"))
+    once, again = _SHAPES.get(command, _MODULES if "." in command else _UNKNOWN)
     return (once + again * len(rest))[: len(rest)]
 
 
@@ -184,7 +188,9 @@ _SPECIAL: Final[Mapping[str, Callable[[str, list[bytes]], Iterator[str]]]] = {
 }
 
 
-def _argument(one: bytes, kind: str, censor: Censor, index: int) -> bytes:
+def _argument(
+    one: bytes, kind: str, censor: Censor, index: int, *, is_secret: bool
+) -> bytes:
     censor.place = f"command argument {index}"
     match kind:
         case "k" | "f":
@@ -197,12 +203,14 @@ def _argument(one: bytes, kind: str, censor: Censor, index: int) -> bytes:
             return one
         case "s":
             return as_bytes(censor.value(as_text(one), "redis_auth"))
-    return _value(one, censor, "command argument", index)
+    return _value(one, censor, "command argument", index, is_secret=is_secret)
 
 
-def _value(one: bytes, censor: Censor, place: str, index: int) -> bytes:
+def _value(
+    one: bytes, censor: Censor, place: str, index: int, *, is_secret: bool = False
+) -> bytes:
     censor.place = f"{place} {index}"
-    if censor.policy.redis_values == "scan":
+    if censor.policy.redis_values == "scan" and not is_secret:
         return _changed(one, censor.text)
     return as_bytes(censor.value(as_text(one), "redis_value"))
 
@@ -226,6 +234,8 @@ def reply(value: object, command: Sequence[bytes], censor: Censor) -> object:
         kind = "secret"
     if name == "CONFIG" and sub != b"GET":
         kind = "text"
+    if kind == "value" and any(as_text(one) in censor.names for one in command[1:]):
+        kind = "named"
     return _reply(value, kind, censor, 0)
 
 
@@ -239,12 +249,12 @@ def _reply(value: object, kind: str, censor: Censor, depth: int) -> Any:
         case bytes():
             return _bulk(value, kind, censor)
         case str():
-            changed = censor.text(value)
+            changed = censor.text(_without_arguments(value, censor))
             return value if changed == value else type(value)(changed)
         case dict():
             return {
                 _reply(key, "text", censor, depth + 1): _reply(
-                    one, kind, censor, depth + 1
+                    one, _kind_of(key, kind, censor), censor, depth + 1
                 )
                 for key, one in value.items()
             }
@@ -259,15 +269,37 @@ def _reply(value: object, kind: str, censor: Censor, depth: int) -> Any:
     raise CannotRedact("a reply of an unknown type")
 
 
+def _kind_of(key: object, kind: str, censor: Censor) -> str:
+    is_secret = isinstance(key, bytes) and as_text(key) in censor.names
+    return "named" if is_secret and kind in {"pairs", "value"} else kind
+
+
+def _without_arguments(text: str, censor: Censor) -> str:
+    """`ERR unknown command 'AUHT', with args beginning with: 'secret'`."""
+    head, mark, rest = text.partition(_ECHOED)
+    if not mark:
+        return text
+    return (
+        head
+        + mark
+        + _QUOTED.sub(
+            lambda one: one[1] + censor.value(one[2], "redis_value") + one[1], rest
+        )
+    )
+
+
 def _several(values: Any, kind: str, censor: Censor, depth: int) -> Any:
     kinds: Iterable[str] = repeat(kind)
     if kind == "pairs" and isinstance(values, list | tuple):
         has_inner = any(isinstance(one, list | tuple) for one in values)
         # HSCAN: a cursor, and then the pairs; else names and values in turn.
         kinds = chain(["text"], repeat(kind)) if has_inner else cycle(["text", "value"])
-    changed = [
-        _reply(one, its, censor, depth) for one, its in zip(values, kinds, strict=False)
-    ]
+    changed = []
+    is_secret = False  # whether the name before it says so
+    for one, its in zip(values, kinds, strict=False):
+        is_named = is_secret and its == "value"
+        changed.append(_reply(one, "named" if is_named else its, censor, depth))
+        is_secret = isinstance(one, bytes) and as_text(one) in censor.names
     if hasattr(values, "_fields"):
         return type(values)(*changed)
     return type(values)(changed)
@@ -280,4 +312,4 @@ def _bulk(value: bytes, kind: str, censor: Censor) -> bytes:
         return as_bytes(censor.value(as_text(value), "redis_auth"))
     if kind == "value" and value == b"OK":
         return value
-    return _value(value, censor, "reply", 0)
+    return _value(value, censor, "reply", 0, is_secret=kind == "named")

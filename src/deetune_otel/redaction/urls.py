@@ -28,7 +28,18 @@ _ID: Final = re.compile(r"[0-9]+|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F
 _LEAST_BEHIND_NAME: Final = 16
 # Parameters of a URL that carry credentials as often as harmless words.
 _MAY_NAME_SECRET: Final = frozenset(
-    {"key", "code", "ticket", "access", "k", "nonce", "hash", "session", "cred", "security"}
+    {
+        "key",
+        "code",
+        "ticket",
+        "access",
+        "k",
+        "nonce",
+        "hash",
+        "session",
+        "cred",
+        "security",
+    }
 )
 _NAMES_SECRET: Final = re.compile(
     r"sess(?:ions?)?|tokens?|resets?|verify|verification|invites?|invitations?|magic"
