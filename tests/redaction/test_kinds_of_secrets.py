@@ -7,8 +7,8 @@ import base64
 import gzip
 import html
 import json
-from urllib.parse import quote
 import xml.etree.ElementTree as ET
+from urllib.parse import quote
 
 import pytest
 
@@ -35,6 +35,8 @@ S = 'hunter/2 &"x" pass'  # to be escaped in every format
 P = "Zq27xK9mW036"
 JSON, XML, HTML = "application/json", "application/xml", "text/html"
 TEXT, YAML, CSV = "text/plain", "application/yaml", "text/csv"
+MULTIPART = "multipart/form-data; boundary=b"
+PART = "--b\r\nContent-Disposition: form-data; "
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -138,15 +140,8 @@ SECRETS = [
     # forms
     (FORM, "user=bob&password=%s"),
     (FORM, "a%%5Bpassword%%5D=%s"),
-    (
-        "multipart/form-data; boundary=b",
-        '--b\r\nContent-Disposition: form-data; name="password"\r\n\r\n%s\r\n--b--\r\n',
-    ),
-    (
-        "multipart/form-data; boundary=b",
-        "--b\r\nContent-Disposition: form-data; "
-        "name*=utf-8''password\r\n\r\n%s\r\n--b--\r\n",
-    ),
+    (MULTIPART, PART + 'name="password"\r\n\r\n%s\r\n--b--\r\n'),
+    (MULTIPART, PART + "name*=utf-8''password\r\n\r\n%s\r\n--b--\r\n"),
     # URLs in texts
     (TEXT, "see https://example.com/x?a=1&access_token=%s&b=2"),
     (TEXT, "see /cart;jsessionid=%s"),
@@ -263,7 +258,7 @@ def test_a_secret_is_one_in_the_whole_message_and_has_one_token() -> None:
     assert done.response.reason == token
 
 
-BLOBS = [b64(f"bob:{P}"), b64('{"password":"%s"}' % P), b64(b64(f"password={P}")),
+BLOBS = [b64(f"bob:{P}"), b64(json.dumps({"password": P})), b64(b64(f"password={P}")),
          b64("a@example.com"), b64(f"a=1&token={P}")]  # fmt: skip
 
 
@@ -290,11 +285,7 @@ HARMLESS = [
     (JSON, json.dumps({"cursor": b64('{"id":5,"at":"2026-11-24"}'), "more": True})),
     (JSON, json.dumps({"id": b64("User:123"), "next": b64("arrayconnection:5")})),
     (JSON, json.dumps({"id": b64("gid:3f2504e0-4f89-41d3-9a0c-0305e82c3301")})),
-    (
-        JSON,
-        '{"title":"How to choose a password: ten rules","tags":["token","key"]}'[:0]
-        + '{"title":"Choosing a good password","tags":["token","key"]}',
-    ),
+    (JSON, '{"title":"Choosing a good password","tags":["token","key"]}'),
     (JSON, '{"url":"/orders?page=2&key=name&sort=asc","path":"/a/b","key":"a-b"}'),
     ("text/css", ".password{color:red} #token:hover{content:'secret: x'}"),
     (

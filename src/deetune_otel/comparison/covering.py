@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Covering"]
 
-_NAME: Final = re.compile(r"([^\s.\[\]]+)(?:\[[0-9*]*\])*$")
+# The look-behind: it is not tried again from within a name that does not end the place.
+_NAME: Final = re.compile(r"(?<![^\s.\[\]])([^\s.\[\]]++)(?:\[[0-9*]{0,20}+\]){0,64}$")
 _HEADER: Final = "header "
 
 

@@ -84,6 +84,7 @@ class Rules:
     is_noise_ignored: bool = True
 
 
+MAX_SHOWN: Final = 256  # of a name in a path: each difference below it has its own copy
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _STEP: Final = re.compile(
     r"\.?(?P<any>\*\*)|\.(?P<one>\*)|\[(?P<each>\*)\]|\[(?P<index>[0-9]{1,9})\]"
@@ -124,6 +125,8 @@ def _text(path: _Path) -> str:
     parts: list[str] = []
     while path is not None:
         path, step = path
+        if isinstance(step, str) and len(step) > MAX_SHOWN:
+            step = f"{step[:MAX_SHOWN]}…"
         if isinstance(step, int):
             parts.append(f"[{step}]")
         elif _NAME.fullmatch(step):

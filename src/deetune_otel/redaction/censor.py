@@ -33,7 +33,7 @@ _SCHEME: Final = re.compile(
 )
 # What looking at a text costs at least, and what an exchange's message may cost: characters that
 # are looked at. The usual body costs less than 4 a byte.
-_CALL: Final = 16
+_CALL: Final = 32
 MAX_STEPS: Final = 4 * 1024 * 1024
 STEPS_PER_BYTE: Final = 16
 

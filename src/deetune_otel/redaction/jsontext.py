@@ -243,6 +243,7 @@ class _Reader:
         is_secret = is_secret or self._is_named(level, key)
         if self._has_paths:
             path = level.step(key)
+            self._censor.spend(len(path))  # it is copied, and held against the rules
             if _fits(self._censor.kept_paths, path):
                 is_secret = False
                 if kind != _OPEN:
