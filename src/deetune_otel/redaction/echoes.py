@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from base64 import b64encode, urlsafe_b64encode
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ _MIN_INSIDE: Final = 10  # shorter ones must not be a part of a longer word
 _ANY: Final = frozenset({"header", "redis_value", "part"})
 _MIN_ANY: Final = 8
 _NEVER: Final = frozenset({"over_budget", "reason"})
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]+")
 # With one of these a text may hold a value in a form that is not looked for.
 _ESCAPES: Final = ("\\", "%", "&#")
 
@@ -62,7 +64,7 @@ class Echoes:
             return
         if not _says_something(value, rule):
             return
-        self._values[value] = _forms(value)
+        self._values[value] = ()  # until it is looked for
         self.learned += 1
         if len(self._values) > MAX_VALUES:
             self._values.popitem(last=False)
@@ -74,23 +76,26 @@ class Echoes:
             return False
         is_escaped = any(one in text for one in _ESCAPES)
         self._active = {
-            form: value
-            for value, forms in self._values.items()
-            for form in forms
-            if is_escaped or form in text
+            form: value for value, form in self._forms() if is_escaped or form in text
         }
         return bool(self._active)
 
     def expect_any(self) -> None:
         """Whatever follows may hold any of them."""
-        self._active = {f: v for v, forms in self._values.items() for f in forms}
+        self._active = {form: value for value, form in self._forms()}
 
     def are_in(self, text: str) -> bool:
         return any(form in text for form in self._active)
 
     def are_anywhere_in(self, text: str) -> bool:
         """Of a text that was hidden in the expected one."""
-        return any(form in text for forms in self._values.values() for form in forms)
+        return any(form in text for _, form in self._forms())
+
+    def _forms(self) -> list[tuple[str, str]]:
+        for value, forms in self._values.items():
+            if not forms:
+                self._values[value] = _forms(value)
+        return [(value, f) for value, forms in self._values.items() for f in forms]
 
     def find(self, text: str) -> list[tuple[Hit, str]]:
         """Where they are, in no order, and which value each is."""
@@ -127,6 +132,8 @@ def _is_whole(text: str, start: int, end: int) -> bool:
 
 def _forms(value: str) -> tuple[str, ...]:
     data = value.encode("utf-8", "surrogatepass")
+    if _PLAIN.fullmatch(value):  # the usual, of which but base64 is another form
+        return value, b64encode(data).decode().rstrip("=")
     percent = quote(data, safe="")
     forms = {
         value: None,

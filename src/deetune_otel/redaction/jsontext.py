@@ -77,6 +77,7 @@ _VALUES: Final = frozenset(
 )
 # `{"loc": ["body", "password"], "input": …}`: their last step names.
 _LOCATIONS: Final = frozenset({"loc", "path"})
+_TYPE: Final = "type"  # {"type": "password", "value": …}: an input of a form
 _PAIR_NAME: Final = re.compile(r"[\w.:$/\[\]-]{1,64}")
 _ARRAYS: Final = re.compile(r"\[[ \t\r\n]*+\[")
 
@@ -155,10 +156,10 @@ class _Reader:
             json.loads(self._text, object_pairs_hook=members.extend)
         except (ValueError, RecursionError):
             return False
-        text = self._text
-        if any(name in self._censor.names for name in dict(members)) or (
-            self._has_pairs(members)
-        ):
+        text, names = self._text, dict(members)
+        if any(name in self._censor.names for name in names):
+            return False
+        if self._has_pairs(members, set(filter(_may_name, names))):
             return False
         strings = text.split('"')[1::2]  # nothing is escaped
         if "=" not in text and "<" not in text:
@@ -167,13 +168,16 @@ class _Reader:
             strings = [string for string in strings if ":" in string]
         return not any(map(self._censor.may_name, strings))
 
-    def _has_pairs(self, members: list[tuple[str, object]]) -> bool:
+    def _has_pairs(self, members: list[tuple[str, object]], naming: set[str]) -> bool:
         """Whether a value may be what another member is called."""
-        return bool(_ARRAYS.search(self._text)) or any(
-            (_names_another(name, value) and self._names(value))
+        if _ARRAYS.search(self._text):
+            return True
+        return bool(naming) and any(
+            (_names_another(_squashed(name), value) and self._names(value))
             if isinstance(value, str)
-            else name in _LOCATIONS
+            else _squashed(name) in _LOCATIONS
             for name, value in members
+            if name in naming
         )
 
     def _names(self, value: str) -> bool:
@@ -303,9 +307,13 @@ class _Reader:
         self._done = end
 
 
+def _may_name(key: str) -> bool:
+    return (squashed := _squashed(key)) in _NAMING or squashed == _TYPE
+
+
 def _names_another(key: str, value: str) -> bool:
-    """Whether the value of this member is what another one is called."""
-    return _squashed(key) in _NAMING or (key == "type" and "pass" in value)
+    """Whether the value of this member is what another one is called; `key` is squashed."""
+    return key in _NAMING or (key == _TYPE and "pass" in value)
 
 
 def _squashed(key: str) -> str:

@@ -42,16 +42,17 @@ _NAME: Final = re.compile(r"[\w.\[\]-]{1,64}")
 def may_be_in(text: str, censor: Censor) -> bool:
     if _TIME.fullmatch(text):
         return False
-    return any(_is_secret(found, censor) for found in _NAMED.finditer(text))
+    return any(found[1] in censor.names for found in _NAMED.finditer(text))
 
 
 def redact(text: str, censor: Censor) -> str:
     if "\n" in text:
         text = _entries(text, censor)
+    names = censor.names
     parts = []
     done = 0
     for found in _NAMED.finditer(text):
-        if found.start() < done or not _is_secret(found, censor):
+        if found[1] not in names or found.start() < done:
             continue
         start, end = _bounds(text, found)
         if start < end:
@@ -73,10 +74,6 @@ def in_code(text: str, censor: Censor) -> str:
             parts += [text[done : literal.start(1)], value]
             done = literal.end(1)
     return "".join((*parts, text[done:])) if parts else text
-
-
-def _is_secret(found: re.Match[str], censor: Censor) -> bool:
-    return found[1] in censor.names
 
 
 def _bounds(text: str, found: re.Match[str]) -> tuple[int, int]:

@@ -178,7 +178,6 @@ class Redactor:
 
     def _command(self, command: RedisCommand) -> RedisCommand:
         self._censor.begin(sum(map(len, command.arguments)))
-        self._censor.echoes.expect_any()
         try:
             arguments = redis.arguments(command.arguments, self._censor)
         except Exception:  # noqa: BLE001
@@ -191,7 +190,9 @@ class Redactor:
     def _reply(self, reply: RedisReply, asked: Message | None) -> RedisReply:
         command = asked.arguments if isinstance(asked, RedisCommand) else ()
         self._censor.begin(reply.wire_bytes)
-        self._censor.echoes.expect_any()
+        keeps_values = self._censor.policy.redis_values == "scan"
+        if keeps_values or not isinstance(reply.value, bytes):  # an error, most likely
+            self._censor.echoes.expect_any()
         try:
             value = redis.reply(reply.value, command, self._censor)
         except Exception as error:  # noqa: BLE001
