@@ -32,6 +32,9 @@ def test_a_value_is_found_in_each_form(text: str) -> None:
     [
         ("abcdef", "name", True),
         ("abcde", "name", False),
+        ("12345", "name", False),
+        ("abc1", "name", True),
+        ("ab1", "name", False),
         ("a" * (echoes.MAX_LENGTH + 1), "name", False),
         ("production", "header", False),
         ("Production1", "header", True),

@@ -142,6 +142,12 @@ SECRETS = [
     (FORM, "a%%5Bpassword%%5D=%s"),
     (MULTIPART, PART + 'name="password"\r\n\r\n%s\r\n--b--\r\n'),
     (MULTIPART, PART + "name*=utf-8''password\r\n\r\n%s\r\n--b--\r\n"),
+    (FORM, "name=password&type=x&value=%s"),
+    (FORM, "a%%5Bvalue%%5D=%s&a%%5Bname%%5D=password"),
+    (TEXT, "user,password,city\nbob,%s,Rome\n"),
+    (TEXT, "set name=password type=x value=%s now"),
+    (YAML, "- {name: DB_PASSWORD, value: %s}\n"),
+    (XML, '<a><password value="%s"/></a>'),
     # URLs in texts
     (TEXT, "see https://example.com/x?a=1&access_token=%s&b=2"),
     (TEXT, "see /cart;jsessionid=%s"),
@@ -304,6 +310,9 @@ HARMLESS = [
     (XML, "<a><key>color</key><string>red</string><name>x</name><value>y</value></a>"),
     (YAML, "- name: LANG\n  value: en\n- name: MODE\n  value: fast\n"),
     (CSV, "id,price,city\n1,12.50,Rome\n2,9.99,Oslo\n"),
+    (TEXT, "enter your name, password\nand go on, please, now\n"),
+    (FORM, "name=color&value=red&x=password"),
+    (TEXT, "set name=color value=red"),
     (TEXT, "GET /orders/12345 200 12ms trace=00f067aa0ba902b7"),
     (FORM, "user=bob&city=Rome&page=2&sort=price"),
 ]

@@ -26,6 +26,7 @@ _TEXT: Final = re.compile(
 )
 _CSS: Final = "text/css"
 _COLUMNS: Final = re.compile(r".*(?:csv|tab-separated-values|tsv)")
+_UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream"})
 _CODE: Final = re.compile(r"(?:text|application)/(?:x-)?(?:java|ecma)script")
 _BINARY: Final = bytes(
     (*range(0x09), *range(0x0E, 0x1B), 0x1C, 0x1D, 0x1F, 0x7F)
@@ -155,8 +156,8 @@ def _text(text: str, kind: str, censor: Censor) -> str:
         return censor.detected(text)
     if _CODE.fullmatch(kind):
         return censor.detected(named.in_code(text, censor))
-    if _COLUMNS.fullmatch(kind):
-        text = columns.redact(text, censor) or text
+    if (is_sure := _COLUMNS.fullmatch(kind) is not None) or kind in _UNSURE:
+        text = columns.redact(text, censor, is_sure=is_sure) or text
     return censor.text(text)
 
 

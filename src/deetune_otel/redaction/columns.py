@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 __all__ = ["redact"]
 
 _SEPARATORS: Final = ",;\t|"
+_NAME: Final = re.compile(r"[\w-]{1,32}")
 MAX_HEADER: Final = 4096
 
 
-def redact(text: str, censor: Censor) -> str | None:
-    """None: its first line has no such name, or is none."""
+def redact(text: str, censor: Censor, *, is_sure: bool = True) -> str | None:
+    """None: its first line has no such name, or is none. `is_sure`: the type says what it is."""
     end = text.find("\n", 0, MAX_HEADER)
     if end < 0:
         return None
@@ -24,7 +25,7 @@ def redact(text: str, censor: Censor) -> str | None:
     separator = max(_SEPARATORS, key=header.count)
     names = [one.strip().strip('"') for one in header.split(separator)]
     secret = {n: name for n, name in enumerate(names) if name in censor.names}
-    if not secret:
+    if not secret or not (is_sure or _is_table(names)):
         return None
     other = re.escape(separator)
     cell = re.compile(
@@ -41,3 +42,7 @@ def redact(text: str, censor: Censor) -> str | None:
         column = column + 1 if found[4] == separator else 0
         at = found.end()
     return text[: end + 1] + "".join((*parts, text[done:]))
+
+
+def _is_table(names: list[str]) -> bool:
+    return len(names) > 1 and all(map(_NAME.fullmatch, names))

@@ -26,7 +26,8 @@ __all__ = ["Echoes"]
 MAX_CONNECTIONS: Final = 256
 MAX_VALUES: Final = 32  # of a connection; each costs 0.1 µs a form in 2 KB of an answer
 MAX_LENGTH: Final = 4096  # longer values are documents rather than credentials
-MIN_LENGTH: Final = 6  # shorter ones are in every text
+MIN_LENGTH: Final = 4  # shorter ones are in every text
+_MIN_PLAIN: Final = 6  # of letters or digits alone
 _MIN_INSIDE: Final = 10  # shorter ones must not be a part of a longer word
 # These rules replace whatever there is, so that a value that is a word says nothing.
 _ANY: Final = frozenset({"header", "redis_value", "part"})
@@ -114,6 +115,8 @@ class Echoes:
 
 def _says_something(value: str, rule: str) -> bool:
     if TOKEN.search(value):
+        return False
+    if len(value) < _MIN_PLAIN and (value.isalpha() or value.isdecimal()):
         return False
     if rule not in _ANY:
         return True

@@ -151,7 +151,7 @@ class _Reader:
     def _begin(self, tag: re.Match[str]) -> None:
         name, attributes = tag[3].lower(), tag[4]
         there = {one[1].lower(): one for one in _ATTRIBUTE.finditer(attributes)}
-        is_named = self._is_named(there)
+        is_named = tag[3] in self._names or self._is_named(there)
         found = False
         for key in _VALUES & there.keys() if is_named else ():
             one = there[key]

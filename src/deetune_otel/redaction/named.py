@@ -32,8 +32,18 @@ _LEAF: Final = re.compile(r"\r?\n([ \t]++)(?:- )?([^\r\n]++)")
 _AT_BEGIN: Final = re.compile(r"[ \t]*+(?:export[ ]|set[ ]|-[ ])?", re.IGNORECASE)
 _LITERAL: Final = re.compile(r"""["'`]([^\s"'`\\]{6,256}+)["'`]""")
 _LETTERS: Final = re.compile(r"[A-Za-z._:/-]+")
+_VALUE: Final = re.compile(
+    r"val(?:ue)?[\"']?[ \t]{0,4}+[:=]|content[ \t]{0,4}+[:=]", re.IGNORECASE
+)
 _PAIR: Final = re.compile(
     r"""[ \t]*+(-[ ]++)?(name|key|value|val|content)[ \t]*+[:=][ \t]*+["']?([^\r\n"']++)""",
+    re.IGNORECASE,
+)
+# `{name: password, value: …}`, `name=password type=x value=…` in one line.
+_INLINE: Final = re.compile(
+    r"""(?<![\w.-])(?:name|key|field)["']?[ ]{0,4}+[:=][ ]{0,4}+["']?([\w.-]{1,64}+)["']?[ ,;&]"""
+    r"""[^\r\n{}<>]{0,128}?(?<![\w.-])(?:value|val)["']?[ ]{0,4}+[:=][ ]{0,4}+"""
+    r"""(?:"([^"\r\n]++)"|'([^'\r\n]++)'|([^\s"',;&{}<>]++))""",
     re.IGNORECASE,
 )
 _NAME: Final = re.compile(r"[\w.\[\]-]{1,64}")
@@ -42,12 +52,16 @@ _NAME: Final = re.compile(r"[\w.\[\]-]{1,64}")
 def may_be_in(text: str, censor: Censor) -> bool:
     if _TIME.fullmatch(text):
         return False
-    return any(found[1] in censor.names for found in _NAMED.finditer(text))
+    if any(found[1] in censor.names for found in _NAMED.finditer(text)):
+        return True
+    return any(found[1] in censor.names for found in _INLINE.finditer(text))
 
 
 def redact(text: str, censor: Censor) -> str:
-    if "\n" in text:
-        text = _entries(text, censor)
+    if _VALUE.search(text):
+        text = _inline(text, censor)
+        if "\n" in text:
+            text = _entries(text, censor)
     names = censor.names
     parts = []
     done = 0
@@ -117,6 +131,17 @@ def _block(text: str, found: re.Match[str], at: int) -> tuple[int, int]:
             start = leaf.end(1)
         end = leaf.end()
     return start, end
+
+
+def _inline(text: str, censor: Censor) -> str:
+    parts = []
+    done = 0
+    for found in _INLINE.finditer(text):
+        if found[1] in censor.names:
+            start, end = found.span(found.lastindex or 0)
+            parts += [text[done:start], censor.value(text[start:end], "name", found[1])]
+            done = end
+    return "".join((*parts, text[done:])) if parts else text
 
 
 def _entries(text: str, censor: Censor) -> str:

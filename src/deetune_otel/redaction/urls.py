@@ -136,22 +136,40 @@ def _is_credential(part: str, *, is_behind_name: bool) -> bool:
     return is_behind_name and any(c.isdigit() for c in part) and not _ID.fullmatch(part)
 
 
+# `name=password&value=…`: the field beside it is the secret.
+_NAMING_FIELD: Final = re.compile(
+    r"(?:(?<=[&;])|\A)([\w.%\[\]-]{0,64}?)(?:name|key|field)(\]|%5[dD])?=([\w.-]{1,64}+)(?=[&;]|\Z)"
+)
+
+
+def _named_fields(text: str, censor: Censor) -> set[str]:
+    """Names of fields whose names are values of other fields."""
+    if "value" not in text:
+        return set()
+    return {
+        unquote_plus(f"{found[1]}value{found[2] or ''}")
+        for found in _NAMING_FIELD.finditer(text)
+        if found[3] in censor.names
+    }
+
+
 def form(text: str, censor: Censor, *, is_url: bool = False) -> str:
     """`a=1&b=2`, of a URL or a body; a fragment or text without any = is one value."""
     parts = (_IN_URL if is_url else _IN_BODY).split(text)
+    named = _named_fields(text, censor)
     for index in range(0, len(parts), 2):
-        parts[index] = _field(parts[index], censor, is_url=is_url)
+        parts[index] = _field(parts[index], censor, named, is_url=is_url)
     return "".join(parts)
 
 
-def _field(raw: str, censor: Censor, *, is_url: bool) -> str:
+def _field(raw: str, censor: Censor, named: set[str], *, is_url: bool) -> str:
     if not raw:
         return raw
     raw_name, equals, raw_value = raw.partition("=")
     name = unquote_plus(raw_name, errors="surrogateescape")
     value = unquote_plus(raw_value, errors="surrogateescape")
     changed = value
-    if name in censor.names:
+    if name in censor.names or name in named:
         changed = censor.value(value, "name", name)
     elif is_url and _is_credential(
         value, is_behind_name=name.lower() in _MAY_NAME_SECRET
