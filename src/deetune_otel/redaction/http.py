@@ -142,13 +142,13 @@ class Heads:
         return tuple([(name, self._value(name, value, of)) for name, value in headers])
 
     def _value(self, name: str, value: str, of: str) -> str:
-        if self._harmless.has(name, value) and not self._censor.echoes.are_in(value):
+        text = as_read(value)
+        if self._harmless.has(name, value) and not self._censor.echoes.are_in(text):
             return value
         low = name.lower()
         if (form := _TRACE.get(low)) is not None and form.fullmatch(value):
             return value
         self._censor.place = f"{of} header {name}"
-        text = as_read(value)
         match low:
             case "cookie":
                 changed = self._cookie(text)

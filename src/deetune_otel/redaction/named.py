@@ -33,7 +33,7 @@ _AT_BEGIN: Final = re.compile(r"[ \t]*+(?:export[ ]|set[ ]|-[ ])?", re.IGNORECAS
 _LITERAL: Final = re.compile(r"""["'`]([^\s"'`\\]{6,256}+)["'`]""")
 _LETTERS: Final = re.compile(r"[A-Za-z._:/-]+")
 _VALUE: Final = re.compile(
-    r"val(?:ue)?[\"']?[ \t]{0,4}+[:=]|content[ \t]{0,4}+[:=]", re.IGNORECASE
+    r"(?:value|val)[\"']?[ \t]{0,4}+[:=]|content[ \t]{0,4}+[:=]", re.IGNORECASE
 )
 _PAIR: Final = re.compile(
     r"""[ \t]*+(-[ ]++)?(name|key|value|val|content)[ \t]*+[:=][ \t]*+["']?([^\r\n"']++)""",
