@@ -206,6 +206,21 @@ def test_scan_finds_secrets_and_nothing_in_a_redacted_file(
     assert "nothing that looks like a secret in 1 exchanges" in capsys.readouterr().out
 
 
+def test_scan_warns_of_what_looks_random(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = b"it is aB3dE5gH7jK9mN1pQ3sTuV5x, or not"
+    path = written(
+        tmp_path / "b",
+        [replace(EXCHANGE, response=HttpResponse(status=200, body=body))],
+    )
+    assert main(["recording", "scan", path]) == 0
+    said = capsys.readouterr().out
+    assert "looks_random  response body  aB…5x" in said
+    assert "nothing that looks like a secret" in said
+    assert "1 values look random" in said
+
+
 def test_filter_keeps_what_was_chosen(
     file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

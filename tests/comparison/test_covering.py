@@ -90,3 +90,11 @@ def test_equal_values_stay_equal() -> None:
 )
 def test_anything_is_covered_without_an_error(place: str, actual: Any) -> None:
     covered(place, actual)
+
+
+@pytest.mark.parametrize(
+    "place", ["a" * 60_000 + " b.", "[1]" * 20_000 + "x ", "a." * 30_000]
+)
+def test_a_long_place_is_read_once(place: str) -> None:
+    """Quadratic, it would run into the limit of time of each test."""
+    assert covered(place, "x").actual == "x"

@@ -140,3 +140,10 @@ def test_what_was_redacted_may_be_of_another_type_but_not_missing() -> None:
     one = {"a": "redacted-" + "0" * 16}
     assert compare(one, {"a": [1]}).ignored[0].reason == "redacted"
     assert [found.kind for found in differences(one, {})] == [Kind.MISSING]
+
+
+def test_a_long_name_is_not_repeated_in_each_path_below_it() -> None:
+    name = "a" * 60_000
+    found = compare({name: [1] * 1000}, {name: [2] * 1000}).found
+    assert len(found) == 1000
+    assert sum(len(one.path) for one in found) < 1000 * 300
