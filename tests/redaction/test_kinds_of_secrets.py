@@ -7,6 +7,7 @@ import base64
 import gzip
 import html
 import json
+import re
 import xml.etree.ElementTree as ET
 from urllib.parse import quote
 
@@ -148,6 +149,12 @@ SECRETS = [
     (TEXT, "set name=password type=x value=%s now"),
     (YAML, "- {name: DB_PASSWORD, value: %s}\n"),
     (XML, '<a><password value="%s"/></a>'),
+    (JSON, '{"ParameterKey":"DBPassword","ParameterValue":"%s"}'),
+    (JSON, '[{"attributeValue":"%s","attributeName":"password"}]'),
+    (TEXT, "mysql --password=%s -u bob"),
+    ("text/javascript", 'x["password"] = "%s"'),
+    (TEXT, 'password = """%s"""\n'),
+    (YAML, "password:\n  %s\nuser: x\n"),
     # URLs in texts
     (TEXT, "see https://example.com/x?a=1&access_token=%s&b=2"),
     (TEXT, "see /cart;jsessionid=%s"),
@@ -206,6 +213,7 @@ ECHOES = [
     (JSON, '{{"error":"bad key {}"}}', lambda s: json.dumps(s)[1:-1]),
     (JSON, '{{"{}":1}}', lambda s: json.dumps(s)[1:-1]),
     (HTML, "<p>bad key {}</p>", html.escape),
+    (TEXT, "bad key {}", lambda s: re.sub("%..", lambda h: h[0].lower(), quote(s))),
     (TEXT, "bad key {}", lambda s: quote(s, safe="")),
     (FORM, "error={}", lambda s: quote(s, safe="")),
     (TEXT, "bad key {}", b64),
@@ -308,6 +316,7 @@ HARMLESS = [
         "<input type=text name=city value=Rome><button name=reset_password>Go</button>",
     ),
     (XML, "<a><key>color</key><string>red</string><name>x</name><value>y</value></a>"),
+    (YAML, "password:\n  min_length: 8\n  max: 20\n"),
     (YAML, "- name: LANG\n  value: en\n- name: MODE\n  value: fast\n"),
     (CSV, "id,price,city\n1,12.50,Rome\n2,9.99,Oslo\n"),
     (TEXT, "enter your name, password\nand go on, please, now\n"),

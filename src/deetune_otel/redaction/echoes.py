@@ -34,6 +34,7 @@ _ANY: Final = frozenset({"header", "redis_value", "part"})
 _MIN_ANY: Final = 8
 _NEVER: Final = frozenset({"over_budget", "reason"})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
 # With one of these a text may hold a value in a form that is not looked for.
 _ESCAPES: Final = ("\\", "%", "&#")
 
@@ -142,6 +143,8 @@ def _forms(value: str) -> tuple[str, ...]:
         value: None,
         percent: None,
         percent.replace("%2F", "/"): None,
+        _PERCENT.sub(lambda one: one[0].lower(), percent): None,
+        html.escape(value).replace("&#x27;", "&#39;"): None,
         quote_plus(data): None,
         html.escape(value): None,
         html.escape(value, quote=False): None,

@@ -61,6 +61,7 @@ _TRACE_WORDS: Final = {
         rf"[01]-{_ENCODED}-{_ENCODED}-{_DIGITS}-{_ENCODED}-{_ENCODED}-{_ENCODED}-{_ENCODED}"
     ),
 }
+_HOSTS: Final = frozenset({"host", "x-forwarded-host"})
 _URLS: Final = frozenset({"location", "content-location", "referer"})
 _ATTRIBUTES: Final = frozenset(
     {
@@ -157,7 +158,8 @@ class Heads:
             case _ if low in _URLS:
                 changed = urls.url(text, self._censor)
             case _ if low in _TRACE_WORDS and _TRACE_WORDS[low].fullmatch(text):
-                changed = self._censor.detected(text)
+                mark = "," if low == "tracestate" else "-"
+                changed = mark.join(map(self._censor.text, text.split(mark)))
             case _ if self._keeps(low, name):
                 changed = self._kept(low, text)
                 if changed == text:
@@ -168,8 +170,9 @@ class Heads:
 
     def _kept(self, low: str, text: str) -> str:
         """Of what is kept, parameters with a secret's name go: `text/plain; token=…`."""
-        if low == "content-disposition":  # its `name` is a field's
-            return self._censor.detected(text)
+        if low in _HOSTS and "@" in text:
+            user, _, host = text.rpartition("@")
+            return f"{self._censor.value(user, 'userinfo')}@{host}"
         return self._censor.text(text)
 
     def _keeps(self, low: str, name: str) -> bool:

@@ -268,7 +268,8 @@ class _Reader:
             return level.is_pair and level.index == 1
         if key in self._censor.names:
             return True
-        return level.is_pair and _squashed(key) in _VALUES
+        squashed = _squashed(key)
+        return level.is_pair and (squashed in _VALUES or squashed.endswith("value"))
 
     def _key(self, found: re.Match[str], raw: str) -> str:
         if not self._is_suspect:
@@ -308,12 +309,17 @@ class _Reader:
 
 
 def _may_name(key: str) -> bool:
-    return (squashed := _squashed(key)) in _NAMING or squashed == _TYPE
+    squashed = _squashed(key)
+    return _is_naming(squashed) or squashed == _TYPE
+
+
+def _is_naming(key: str) -> bool:
+    return key in _NAMING or key.endswith(("name", "key"))  # ParameterKey
 
 
 def _names_another(key: str, value: str) -> bool:
     """Whether the value of this member is what another one is called; `key` is squashed."""
-    return key in _NAMING or (key == _TYPE and "pass" in value)
+    return _is_naming(key) or (key == _TYPE and "pass" in value)
 
 
 def _squashed(key: str) -> str:
