@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from deetune_otel.redaction.censor import Censor
 
@@ -34,6 +34,11 @@ _VALUES: Final = frozenset(
 )
 _NAME_ELEMENTS: Final = frozenset({*_NAMING, "header", "variable", "param"})
 _VALUE_ELEMENTS: Final = _VALUES | {"string", "stringvalue"}
+_OF_PLIST: Final = frozenset(
+    {"string", "data", "integer", "real", "date", "array", "dict"}
+)
+# `<dt>API key</dt><dd>…</dd>`; a row of headings has no cells between them.
+_LABELS: Final = {"dt": frozenset({"dd"}), "th": frozenset({"td"})}
 _PASSWORD_INPUT: Final = frozenset(
     {"password", "current-password", "new-password", "one-time-code"}
 )
@@ -88,8 +93,8 @@ class _Element:
 
     __slots__ = (
         "collects",
+        "expects",
         "is_named",
-        "is_next",
         "is_secret",
         "spans",
         "tag",
@@ -101,7 +106,7 @@ class _Element:
         self.is_secret = is_secret
         self.collects = collects  # its text may be a value
         self.is_named = False  # a child of it is a secret's name
-        self.is_next = False  # the next child is the value (plist)
+        self.expects: Container[str] = ()  # the next child is the value, if it is one
         self.spans: list[tuple[int, int]] = []
         self.values: list[tuple[int, int]] = []
 
@@ -164,8 +169,8 @@ class _Reader:
             is_named and not found and name not in _PAGE
         )
         if above is not None:
-            is_secret = is_secret or above.is_secret or above.is_next
-            above.is_next = False
+            is_secret = is_secret or above.is_secret or name in above.expects
+            above.expects = ()
         collects = name in _VALUE_ELEMENTS or (above is not None and above.collects)
         self._open.append(_Element(name, is_secret=is_secret, collects=collects))
 
@@ -190,10 +195,15 @@ class _Reader:
         end = start + len(bare)
         if one.is_secret or one.collects:
             one.spans.append((start, end))
-        if one.tag in _NAME_ELEMENTS and len(self._open) > 1 and self._is_name(bare):
-            above = self._open[-2]
+        if len(self._open) < 2:
+            return
+        above = self._open[-2]
+        if one.tag in _NAME_ELEMENTS and self._is_name(bare):
             above.is_named = True
-            above.is_next = one.tag == "key"
+            if one.tag == "key":
+                above.expects = _OF_PLIST
+        elif one.tag in _LABELS and self._is_name(bare.rstrip(": ").replace(" ", "_")):
+            above.expects = _LABELS[one.tag]
 
     def _close(self, tag: str) -> None:
         for number, one in enumerate(self._last(), 1):
