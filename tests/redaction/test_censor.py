@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from deetune_otel.redaction.censor import Censor, as_bytes, as_text
@@ -102,15 +100,6 @@ def test_any_bytes_survive(data: bytes) -> None:
     "hostile",
     ["<a ", "<password><![CDATA[", "a=", "password=", "a:", "a" * 70, '"', "[", "a["],
 )
-def test_the_time_it_takes_is_linear(hostile: str) -> None:
-    def best(size: int) -> float:
-        text = (hostile * size)[:size]
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            censor().text(text)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    # quadratic would be 16 times as long; linear is 4
-    assert best(80_000) < 10 * best(20_000) + 0.01
+def test_a_long_text_ends(hostile: str) -> None:
+    """A search that begins again at each place would run into the limit of time of a test."""
+    censor().text((hostile * 400_000)[:400_000])

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from deetune_otel.redaction.detectors import RULES, Detectors, Hit, looks_random
@@ -125,18 +123,9 @@ def test_own_patterns_leave_tokens_alone() -> None:
         *["a.", "a", "%", "'", "AKIA", "8Q~", "AccountKey=", "ya29."],
     ],
 )
-def test_the_time_it_takes_is_linear(hostile: str) -> None:
-    def best(size: int) -> float:
-        text = (hostile * size)[:size]
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            ALL.find(text)
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    # quadratic would be 16 times as long; linear is 4
-    assert best(80_000) < 10 * best(20_000) + 0.01
+def test_a_long_text_ends(hostile: str) -> None:
+    """A search that begins again at each place would run into the limit of time of a test."""
+    ALL.find((hostile * 400_000)[:400_000])
 
 
 @pytest.mark.parametrize(
