@@ -294,7 +294,14 @@ def test_calls_that_nobody_tells_apart_are_an_estimate(host: Host) -> None:
     host.call(web, 5)
     host.call(api, 10)
     host.read()
-    assert all(one.calls[0].at_server is None for one in host.map(10).edges)
+    told = [one.calls[0] for one in host.map(10).edges]
+    assert all(one.at_server_is_estimated for one in told)
+    assert sum(one.at_server.count for one in told if one.at_server) == 10
+    assert [
+        [one.at_server_is_estimated for one in edge.calls]
+        for edge in host.graph.edges_total()
+        if edge.server == "api"
+    ] == [[True], [True]]
     assert host.node(API_ID).served[0].calls.count == 30
 
 

@@ -4,7 +4,9 @@
 Every call is in `request_total` once, whoever observes it: the client's end tells; the server's
 end tells only of callers that no agent observes. `request_client` is told by the client's end,
 `request_server` by the server's, and by the client's where no agent observes the server: that is
-what a service graph made of spans does for databases, and Grafana divides by it.
+what a service graph made of spans does for databases, and Grafana divides by it. What a server
+measured of several callers that share an address is divided between them, as they counted it, and
+has an attribute that says so; over all of them it is exact.
 
 A node of kind SERVICE is one that an agent observes, this one or another that this one knows.
 """
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceGraphMetrics"]
 
+ESTIMATED: Final = ("deetune.estimated", True)
 SOURCE: Final = ("source", "deetune")  # tells these from graphs made of spans
 
 _TOTAL: Final = EdgeInstrument(
@@ -85,10 +88,13 @@ def _parts(total: EdgeTotal, calls: CallsTotal) -> Iterator[EdgePart]:
     if connection_type:
         attributes = (*attributes, ("connection_type", connection_type))
 
-    def part(instrument: EdgeInstrument, *values: float) -> EdgePart:
+    def part(
+        instrument: EdgeInstrument, *values: float, is_estimated: bool = False
+    ) -> EdgePart:
         # One edge brings to a point once for each protocol.
         edge_id = f"{total.id} {calls.protocol}"
-        return EdgePart(edge_id, total.start_unix_ns, instrument, attributes, values)
+        marked = (*attributes, ESTIMATED) if is_estimated else attributes
+        return EdgePart(edge_id, total.start_unix_ns, instrument, marked, values)
 
     counted, at_server = calls.at_client, calls.at_server
     if counted is None and total.client_kind is not NodeKind.SERVICE:
@@ -99,7 +105,8 @@ def _parts(total: EdgeTotal, calls: CallsTotal) -> Iterator[EdgePart]:
         yield part(_TOTAL, counted.count)
         yield part(_FAILED, counted.errors)
     if at_server is not None:
-        yield part(_AT_SERVER, *_duration(at_server))
+        is_estimated = calls.at_server_is_estimated
+        yield part(_AT_SERVER, *_duration(at_server), is_estimated=is_estimated)
     if calls.at_client is not None:
         yield part(_AT_CLIENT, *_duration(calls.at_client))
 

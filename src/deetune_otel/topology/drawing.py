@@ -23,6 +23,8 @@ from deetune_otel.topology.model import (
     Tally,
 )
 from deetune_otel.topology.sums import (
+    NO_CALLS,
+    UNSURE,
     CallsGroup,
     FailureGroup,
     Side,
@@ -209,6 +211,10 @@ def edge_total(
                 protocol=protocol,
                 at_client=seen(protocol, Side.CLIENT),
                 at_server=seen(protocol, Side.SERVER, Side.ALONE),
+                at_server_is_estimated=any(
+                    published.get(CallsGroup(side, protocol), NO_CALLS)[UNSURE]
+                    for side in (Side.SERVER, Side.ALONE)
+                ),
             )
             for protocol in sorted(spoken)
         ),

@@ -248,11 +248,11 @@ def _calls(
     at_server_ever = _of(protocol, (Side.SERVER, Side.ALONE), total)
     if not ever[COUNT]:  # only the server understood what they spoke
         shown, ever = at_server, at_server_ever
-    is_told = at_server_ever[COUNT] and not at_server[UNSURE]
     return Calls(
         protocol=protocol,
         calls=tally_of(shown),
-        at_server=tally_of(at_server) if is_told else None,
+        at_server=tally_of(at_server) if at_server_ever[COUNT] else None,
+        at_server_is_estimated=bool(at_server[UNSURE]),
         total=ever[COUNT],
         total_errors=ever[ERRORS],
         is_estimated=bool(

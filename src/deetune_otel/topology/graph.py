@@ -48,7 +48,6 @@ from deetune_otel.topology.shares import apportioned
 from deetune_otel.topology.sums import (
     COUNT,
     NETWORK,
-    NO_CALLS,
     NO_TRAFFIC,
     SERVER_NETWORK,
     UNSURE,
@@ -534,7 +533,7 @@ class Graph:
         traffic = (
             division.by_shares_each(end.traffic, split.shares) if end.traffic else None
         )
-        is_untold = end.is_server and not split.is_told
+        is_unsure = end.is_server and not split.is_told
         portions = []
         for i, place in enumerate(split.places):
             side = Side.CLIENT
@@ -548,8 +547,8 @@ class Graph:
                     [
                         (
                             key,
-                            _untold(parts[i])
-                            if is_untold and side is Side.SERVER
+                            _unsure(parts[i])
+                            if is_unsure and side is Side.SERVER
                             else parts[i],
                         )
                         for key, parts in calls
@@ -891,11 +890,11 @@ def _groups(portion: _Portion) -> list[tuple[Group, str, Numbers]]:
     return groups
 
 
-def _untold(numbers: Numbers) -> Numbers:
-    """As many calls, by one of several services, and nobody knows which."""
-    unsure = list(NO_CALLS)
-    unsure[UNSURE] = numbers[COUNT]
-    return unsure
+def _unsure(numbers: Numbers) -> Numbers:
+    """A part of the calls of several services, divided as these counted them."""
+    marked = list(numbers)
+    marked[UNSURE] = numbers[COUNT]
+    return marked
 
 
 def _remember(addresses: dict[str, None], address: str) -> None:

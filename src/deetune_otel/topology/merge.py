@@ -693,4 +693,6 @@ def _sum(one: Calls, other: Calls) -> Calls:
         total=one.total + other.total,
         total_errors=one.total_errors + other.total_errors,
         is_estimated=one.is_estimated or other.is_estimated,
+        at_server_is_estimated=one.at_server_is_estimated
+        or other.at_server_is_estimated,
     )

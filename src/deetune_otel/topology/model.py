@@ -94,7 +94,7 @@ class Calls:
 
     `calls` are the client's numbers where its end was observed (they hold the network and the
     wait in the accept queue), else the server's. `at_server` are the same calls as the server
-    saw them; None where it was not observed or cannot be told apart.
+    saw them; None where it was not observed.
     """
 
     protocol: Protocol
@@ -105,6 +105,9 @@ class Calls:
     # One address led to several services at once and neither end tells their calls apart:
     # divided by their connections.
     is_estimated: bool = False
+    # Several services called the server from one address: what it measured of all of them is
+    # divided as they counted it.
+    at_server_is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,13 +264,14 @@ class NodeDetails:
 class CallsTotal:
     """Exchanges of an edge in one protocol; None at an end that was not observed.
 
-    Where both are there they are the same calls, told by either end; the server's may be
-    fewer, where they cannot be told apart from those of other callers.
+    Where both are there they are the same calls, told by either end. The server's are divided
+    between several callers where they cannot be told apart (`at_server_is_estimated`).
     """
 
     protocol: Protocol
     at_client: Tally | None = None
     at_server: Tally | None = None
+    at_server_is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

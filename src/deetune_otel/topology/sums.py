@@ -48,8 +48,8 @@ __all__ = [
 
 Numbers: TypeAlias = "Sequence[int]"
 
-# Columns of a group of calls. UNSURE counts what was divided by connections (client's side), or
-# not told apart (server's side).
+# Columns of a group of calls. UNSURE counts what was divided: by connections (client's side), or as
+# several callers counted it (server's side).
 COUNT: Final = 0
 ERRORS: Final = 1
 UNSURE: Final = 5
