@@ -87,8 +87,12 @@ def test_settings_that_cannot_work_are_all_told_once() -> None:
     [
         ({}, ["spans", "metrics"]),
         ({"OTEL_METRICS_EXPORTER": "none"}, ["spans"]),
-        ({"OTEL_TRACES_EXPORTER": "console"}, ["metrics"]),
-        ({"OTEL_TRACES_EXPORTER": "console, OTLP"}, ["spans", "metrics"]),
+        ({"OTEL_TRACES_EXPORTER": "console"}, ["metrics", "spans"]),
+        ({"OTEL_TRACES_EXPORTER": "console, OTLP"}, ["spans", "metrics", "spans"]),
+        ({"OTEL_METRICS_EXPORTER": "prometheus"}, ["spans"]),
+        ({"OTEL_METRICS_EXPORTER": " otlp , prometheus"}, ["spans", "metrics"]),
+        ({"OTEL_METRICS_EXPORTER": " "}, ["spans", "metrics"]),
+        ({"OTEL_SDK_DISABLED": "True"}, []),
         ({"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}, []),
     ],
 )
@@ -96,6 +100,38 @@ def test_a_signal_can_be_left_out(environ: dict[str, str], signals: list[str]) -
     outlets = Outlets(Config(otlp=OtlpSettings(endpoint="http://127.0.0.1:1")), environ)
     outlets.close(0)
     assert [one.signal for one in outlets.report()] == signals
+
+
+def test_otlp_by_name_goes_to_the_specifications_endpoint() -> None:
+    outlets = Outlets(Config(), {"OTEL_TRACES_EXPORTER": "otlp"})
+    outlets.close(0)
+    (one,) = outlets.report()
+    assert (one.signal, one.endpoint) == (
+        "spans",
+        "http://localhost:4318/v1/traces (http/protobuf)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("OTEL_TRACES_EXPORTER", "jaeger", "'jaeger' is none of otlp, console, none"),
+        ("OTEL_TRACES_EXPORTER", "prometheus", "'prometheus' is none of otlp, console"),
+        (
+            "OTEL_METRICS_EXPORTER",
+            "otpl",
+            "'otpl' is none of otlp, prometheus, console",
+        ),
+        ("OTEL_METRICS_EXPORTER", "none,otlp", "'none' stands beside another exporter"),
+    ],
+)
+def test_an_exporter_that_is_none_is_an_error(
+    variable: str, value: str, says: str
+) -> None:
+    before = threading.active_count()
+    with pytest.raises(ConfigError, match=f"^{variable}: {says}"):
+        Outlets(Config(), {variable: value})
+    assert threading.active_count() == before
 
 
 def test_the_settings_of_a_signal_that_is_left_out_are_not_looked_at() -> None:

@@ -60,8 +60,14 @@ class Outlets:
             self._add_spans(to_traces)
         if to_metrics is not None:
             self._add_metrics(to_metrics)
-        if config.console.enabled:
-            self._add_console(as_json=config.console.format == "json")
+        printed = {
+            signal
+            for signal in otlp.Signal
+            if config.console.enabled
+            or "console" in otlp.named_exporters(signal, environ)
+        }
+        if printed:
+            self._add_console(printed, as_json=config.console.format == "json")
 
     @property
     def take_spans(self) -> bool:
@@ -96,16 +102,17 @@ class Outlets:
         for thread in closing:
             thread.join()
 
-    def _add_console(self, *, as_json: bool) -> None:
+    def _add_console(self, printed: set[otlp.Signal], *, as_json: bool) -> None:
         # Imported when chosen: 4 MB that an agent with a Collector has no use for.
         from deetune_otel.export.console import (  # noqa: PLC0415
             ConsoleMetricExporter,
             ConsoleSpanExporter,
         )
 
-        if self._config.spans.enabled:
+        if otlp.Signal.TRACES in printed and self._config.spans.enabled:
             self._add_spans(ConsoleSpanExporter(sys.stdout, as_json=as_json))
-        self._add_metrics(ConsoleMetricExporter(sys.stdout, as_json=as_json))
+        if otlp.Signal.METRICS in printed:
+            self._add_metrics(ConsoleMetricExporter(sys.stdout, as_json=as_json))
 
     def _add_spans(self, to: Exporter[ReadableSpan]) -> None:
         worker = ExportWorker(

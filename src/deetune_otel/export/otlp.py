@@ -43,6 +43,7 @@ __all__ = [
     "Signal",
     "left_out",
     "metric_exporter",
+    "named_exporters",
     "resolve",
     "span_exporter",
     "temporality",
@@ -83,6 +84,14 @@ class OtlpSettingsError(ConfigError):
 class Signal(StrEnum):
     TRACES = "traces"
     METRICS = "metrics"
+
+
+# Of OTEL_*_EXPORTER: the specification's ("General SDK Configuration"), but for zipkin, which is
+# deprecated. /metrics is there whatever they say: it sends nothing.
+NAMED_EXPORTERS: Final = {
+    Signal.TRACES: ("otlp", "console", "none"),
+    Signal.METRICS: ("otlp", "prometheus", "console", "none"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,21 +162,39 @@ def _builder(target: OtlpTarget) -> _Builder:
     return cast("_Builder", importlib.import_module(EXPORTERS[target.protocol]))
 
 
+def named_exporters(signal: Signal, environ: Mapping[str, str]) -> frozenset[str]:
+    """Those of OTEL_TRACES_EXPORTER or OTEL_METRICS_EXPORTER; empty where it says nothing.
+
+    Raises OtlpSettingsError for a name that the specification does not know, or we do not have.
+    """
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    listed = (one.strip().lower() for one in environ.get(variable, "").split(","))
+    names = frozenset(one for one in listed if one)
+    known = NAMED_EXPORTERS[signal]
+    for name in sorted(names.difference(known)):
+        raise OtlpSettingsError(variable, f"{name!r} is none of {', '.join(known)}")
+    if "none" in names and len(names) > 1:
+        raise OtlpSettingsError(variable, "'none' stands beside another exporter")
+    return names
+
+
 def left_out(settings: OtlpSettings, environ: Mapping[str, str]) -> dict[Signal, str]:
-    """What does not go over OTLP, and why."""
+    """What does not go over OTLP, and why. Raises OtlpSettingsError as `named_exporters`."""
+    named = {signal: named_exporters(signal, environ) for signal in Signal}
     if settings.enabled is False:
         return dict.fromkeys(Signal, "otlp.enabled is false")
-    if not settings.is_on(environ):
-        why = "no endpoint is known (otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
-        return dict.fromkeys(Signal, why)
-    return {
-        signal: f"{variable}={listed}"
-        for signal in Signal
-        for variable in (f"OTEL_{signal.upper()}_EXPORTER",)
-        # a list; the specification's default is otlp
-        if (listed := environ.get(variable, "").strip())
-        and "otlp" not in (one.strip().lower() for one in listed.split(","))
-    }
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return dict.fromkeys(Signal, "OTEL_SDK_DISABLED=true")
+    found: dict[Signal, str] = {}
+    for signal, names in named.items():
+        if names and "otlp" not in names:
+            variable = f"OTEL_{signal.upper()}_EXPORTER"
+            found[signal] = f"{variable}={environ[variable].strip()}"
+        elif not names and not settings.is_on(environ):
+            found[signal] = (
+                "no endpoint is known (otlp.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT)"
+            )
+    return found
 
 
 def resolve(
