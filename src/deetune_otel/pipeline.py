@@ -123,7 +123,7 @@ class Agent:
         stays behind then.
         """
         with ExitStack() as stack:
-            self._start_unix_ns = time.time_ns()
+            self._start_unix_ns, self._start_s = time.time_ns(), time.monotonic()
             self._outlets = Outlets(self._config, self._environ)
             stack.callback(self._outlets.close, 0.0)
             self._kernel_settings = kernel_settings(
@@ -275,7 +275,7 @@ class Agent:
         """What was lost, what it costs, how full everything is: plain values."""
         self._refresh()
         ledger, tracing = self.ledger(), self._tracing
-        uptime_s = (time.time_ns() - self._start_unix_ns) / 1e9
+        uptime_s = time.monotonic() - self._start_s
         return {
             "version": __version__,
             "uptime_s": round(uptime_s, 3),

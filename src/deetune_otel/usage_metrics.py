@@ -62,7 +62,7 @@ class UsageMetrics:
                 self._before[point] = one.value
                 if point not in before:
                     continue
-                start_unix_ns = self._before_unix_ns
+                start_unix_ns = min(self._before_unix_ns, now_unix_ns)
                 value = max(0.0, one.value - before[point])
             _, points = services.setdefault(key, (one.service, {}))
             points.setdefault((one.name, one.unit, one.kind), []).append(

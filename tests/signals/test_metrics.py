@@ -119,6 +119,30 @@ def test_histogram_points() -> None:
             assert sum(map(int, point["bucketCounts"])) == int(point["count"])
 
 
+@pytest.mark.parametrize("temporality", AggregationTemporality)
+def test_no_point_ends_before_its_start_when_the_clock_is_set_back(
+    temporality: AggregationTemporality,
+) -> None:
+    if temporality is AggregationTemporality.UNSPECIFIED:
+        return
+    sums = Accumulators(start_unix_ns=10_000)
+    for now_unix_ns in (10_010, 6_410, 6_420, 10_030):
+        sums.add(SHOP, SERVER, GET, key(Protocol.HTTP, 200), VALUE)
+        sums.end_interval(now_unix_ns)
+        data = metrics.build(sums.collect(temporality), resources=Resources("1"))
+        points = [
+            point
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        ]
+        assert points
+        for point in points:
+            assert point.start_time_unix_nano is not None
+            assert point.start_time_unix_nano <= point.time_unix_nano == now_unix_ns
+
+
 def test_errors() -> None:
     found = by_name(encoded()[0])
     [point] = found["http.client.request.duration"]["histogram"]["dataPoints"]

@@ -150,6 +150,39 @@ def test_an_edge_without_calls_is_left_out() -> None:
     assert built(edge_total()) == {}
 
 
+@pytest.mark.parametrize("temporality", [CUMULATIVE, DELTA])
+def test_no_point_ends_before_its_start_when_the_clock_is_set_back(
+    temporality: AggregationTemporality,
+) -> None:
+    reader = ServiceGraphMetrics(temporality)
+    for count, now_unix_ns in enumerate((30, 7, 8, 40), start=1):
+        made = points(
+            reader.build([edge_total(http(tally(count)))], now_unix_ns=now_unix_ns)
+        )
+        assert made
+        assert all(
+            one.start <= now_unix_ns
+            for found in made.values()
+            for one in found.values()
+        )
+
+
+def test_what_several_callers_share_is_marked() -> None:
+    calls = CallsTotal(
+        protocol=Protocol.HTTP,
+        at_client=tally(3),
+        at_server=tally(3),
+        at_server_is_estimated=True,
+    )
+    made = ServiceGraphMetrics(CUMULATIVE).build([edge_total(calls)], now_unix_ns=20)
+    marked = {
+        metric.name: dict(point.attributes or {}).get("deetune.estimated")
+        for metric in made
+        for point in metric.data.data_points
+    }
+    assert marked == {TOTAL: None, FAILED: None, SERVER: True, CLIENT: None}
+
+
 def test_names_on_the_agents_page() -> None:
     """Those that Grafana and Tempo query: nothing doubled, the unit where it belongs."""
     made = ServiceGraphMetrics(CUMULATIVE).build(

@@ -69,10 +69,23 @@ def test_steps_end_with_readings() -> None:
     [fine] = timeline.end_reading(int(9.8 * S))  # a little early
     assert (fine.is_fine, fine.number, fine.end_ns) == (True, 1, int(9.8 * S))
     assert timeline.end_reading(int(9.8 * S)) == []  # not later
-    assert timeline.end_reading(3 * S) == []
-    assert timeline.now_ns == int(9.8 * S)
     both = timeline.end_reading(75 * S)  # a late one is one long step
     assert [(end.is_fine, end.number) for end in both] == [(True, 2), (False, 1)]
+
+
+def test_the_past_moves_with_a_clock_that_is_set_back() -> None:
+    """By an hour, within a step: the steps go on, and windows keep their lengths."""
+    timeline, hour = Timeline(5000 * S), 3600 * S
+    for at_s in range(5010, 5110, 10):
+        timeline.end_reading(at_s * S)
+    assert timeline.since(30 * S).end_ns == 5070 * S
+    assert timeline.end_reading(5103 * S - hour) == []
+    assert timeline.now_ns == 5103 * S - hour
+    [fine] = timeline.end_reading(5113 * S - hour)
+    assert (fine.number, fine.end_ns) == (11, 5113 * S - hour)
+    begin = timeline.since(30 * S)
+    assert timeline.now_ns - begin.end_ns == 30 * S
+    assert [end.number for end in timeline.steps_since(begin)] == [9, 10, 11]
 
 
 @pytest.mark.parametrize(

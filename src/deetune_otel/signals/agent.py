@@ -208,6 +208,7 @@ def _sum(
     temporality: AggregationTemporality,
 ) -> Metric | None:
     start_unix_ns = now.start_unix_ns if previous is None else previous.time_unix_ns
+    start_unix_ns = min(start_unix_ns, now.time_unix_ns)  # the clock may be set back
     earlier = {} if previous is None else counter.values(previous)
     points = [
         NumberDataPoint(
@@ -229,5 +230,6 @@ def _sum(
 
 
 def _gauge(gauge: _Gauge, now: AgentReading) -> Metric:
-    point = NumberDataPoint({}, now.start_unix_ns, now.time_unix_ns, gauge.value(now))
+    start_unix_ns = min(now.start_unix_ns, now.time_unix_ns)
+    point = NumberDataPoint({}, start_unix_ns, now.time_unix_ns, gauge.value(now))
     return Metric(_PREFIX + gauge.name, gauge.description, gauge.unit, Gauge([point]))

@@ -188,11 +188,11 @@ class EdgeSums:
         return Metric(instrument.name, instrument.description, instrument.unit, data)
 
     def _number_point(self, key: _PointKey, now_unix_ns: int) -> NumberDataPoint:
-        start_unix_ns, (value,) = self._take(key)
+        start_unix_ns, (value,) = self._take(key, now_unix_ns)
         return NumberDataPoint(dict(key.attributes), start_unix_ns, now_unix_ns, value)
 
     def _histogram_point(self, key: _PointKey, now_unix_ns: int) -> HistogramDataPoint:
-        start_unix_ns, (total, *buckets) = self._take(key)
+        start_unix_ns, (total, *buckets) = self._take(key, now_unix_ns)
         counts = [int(count) for count in buckets]
         return HistogramDataPoint(
             attributes=dict(key.attributes),
@@ -206,11 +206,15 @@ class EdgeSums:
             max=_NOT_KEPT,
         )
 
-    def _take(self, key: _PointKey) -> tuple[int, _Values]:
-        """Since when, and what: all of it, or what was not reported yet."""
+    def _take(self, key: _PointKey, now_unix_ns: int) -> tuple[int, _Values]:
+        """Since when, and what: all of it, or what was not reported yet.
+
+        A clock that was set back since makes what is told begin anew.
+        """
         point = self._points[key]
         if not self._is_told_as_delta(key.instrument):
-            return point.start_unix_ns, point.values
+            return min(point.start_unix_ns, now_unix_ns), point.values
         new = tuple(map(sub, point.values, point.reported))
         point.reported = point.values
-        return max(point.start_unix_ns, self._before_unix_ns), new
+        start_unix_ns = max(point.start_unix_ns, self._before_unix_ns)
+        return min(start_unix_ns, now_unix_ns), new

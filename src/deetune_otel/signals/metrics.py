@@ -108,7 +108,8 @@ def _histogram_point(
         found = exemplars.of(series.id, since_unix_ns=series.start_unix_ns)
     return HistogramDataPoint(
         attributes=dict(series.id.attributes),
-        start_time_unix_nano=series.start_unix_ns,
+        # the clock may have been set back since
+        start_time_unix_nano=min(series.start_unix_ns, collection.time_unix_ns),
         time_unix_nano=collection.time_unix_ns,
         count=series.value.count,
         sum=total,

@@ -184,6 +184,8 @@ class Accumulators:
         self._interval_unix_ns = now_unix_ns
         for key, sums in list(self._services.items()):
             ended = sums.ended_unix_ns
+            if ended is not None and ended > now_unix_ns:
+                ended = sums.ended_unix_ns = now_unix_ns  # the clock was set back
             if ended is not None and now_unix_ns - ended >= self._linger_ns:
                 del self._services[key]
 

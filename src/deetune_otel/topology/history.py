@@ -52,13 +52,20 @@ class _Steps:
     def is_due(self, now_ns: int) -> bool:
         return now_ns - self.ends[-1].end_ns >= self.length_ns * _TOLERANCE
 
+    def move_back(self, by_ns: int) -> None:
+        moved = [one._replace(end_ns=one.end_ns - by_ns) for one in self.ends]
+        self.ends.clear()
+        self.ends.extend(moved)
+
     def end(self, now_ns: int) -> Boundary:
         self.ends.append(Boundary(self.is_fine, self.ends[-1].number + 1, now_ns))
         return self.ends[-1]
 
 
 class Timeline:
-    """When steps ended. Times only grow: a reading that is not later changes nothing."""
+    """When steps ended. Where the wall clock was set back, the past moves with it: windows keep their
+    lengths, and nothing waits until the clock is where it was.
+    """
 
     def __init__(self, start_ns: int) -> None:
         self._fine = _Steps(start_ns, is_fine=True)
@@ -67,7 +74,11 @@ class Timeline:
 
     def end_reading(self, now_ns: int) -> list[Boundary]:
         """The steps that end with this reading: none, a fine one, or both kinds."""
+        if now_ns < self.now_ns:
+            for steps in (self._fine, self._coarse):
+                steps.move_back(self.now_ns - now_ns)
         if now_ns <= self.now_ns:
+            self.now_ns = now_ns
             return []
         self.now_ns = now_ns
         return [
