@@ -141,6 +141,6 @@ class Tracing:
             operation=operation.name,
             role=role.value,
             result=outcome.error_type or "",
-            is_error=outcome.error_type is not None,
+            is_error=outcome.is_failure,
             trace_url=self._trace_url.replace("{trace_id}", trace_id),
         )

@@ -56,11 +56,11 @@ def drawn(
 
 
 WIDE = """\
-client                    → server                 protocol  req/s▼   errors     mean     p50     p99  connects  failed  rtt  resent
-customers                 → nginx                  http       1,200  < 0.1 %  1.23 ms  < 5 ms  < 5 ms         0       0    -       0
-nginx                     → shop                   http         8.3    6.0 %    12 ms   18 ms   25 ms         0       0    -       0
-shop                      → postgres               unknown      4.0      0 %   301 ms  375 ms  498 ms         0       0    -       0
-shop                      → 127.0.0.1:9            tcp          0.0    100 %        -       -       -         0       7    -       0"""
+client                  → server              protocol  req/s▼   errors     mean     p50     p99  4xx  connects  failed  rtt  resent
+customers               → nginx               http       1,200  < 0.1 %  1.23 ms  < 5 ms  < 5 ms  0 %         0       0    -       0
+nginx                   → shop                http         8.3    6.0 %    12 ms   18 ms   25 ms  0 %         0       0    -       0
+shop                    → postgres            unknown      4.0      0 %   301 ms  375 ms  498 ms    -         0       0    -       0
+shop                    → 127.0.0.1:9         tcp          0.0    100 %        -       -       -    -         0       7    -       0"""
 NARROW = """\
 client             → server          req/s▼   errors     p99
 customers          → nginx            1,200  < 0.1 %  < 5 ms

@@ -92,6 +92,33 @@ def test_outcome(role: Role, status: int, error: str | None) -> None:
     assert outcome.attributes.get("error.type") == error
 
 
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(
+    ("status", "is_client_error", "is_failure"),
+    [
+        (200, False, False),
+        (399, False, False),
+        (400, True, False),
+        (404, True, False),
+        (429, True, False),
+        (499, True, False),
+        (500, False, True),
+        (503, False, True),
+    ],
+)
+def test_what_the_caller_did_wrong_is_no_failure_of_the_server(
+    role: Role,
+    status: int,
+    is_client_error: bool,  # noqa: FBT001
+    is_failure: bool,  # noqa: FBT001
+) -> None:
+    outcome = http.outcome(key(status), role)
+    assert (outcome.is_client_error, outcome.is_failure) == (
+        is_client_error,
+        is_failure,
+    )
+
+
 @pytest.mark.parametrize("status", [0, 200])
 def test_response_that_never_ended_is_an_error_and_says_so(status: int) -> None:
     outcome = http.outcome(key(status, end=End.CLOSED), Role.SERVER)

@@ -30,7 +30,7 @@ def joined(total: int = 1) -> tuple[dict[int, KernelEnd], KernelEnd, KernelEnd]:
 
 
 def row(count: int) -> list[int]:
-    return [count, 0, 0, 0, 0, 0, count, *(0,) * 14]
+    return [count, 0, 0, 0, 0, 0, 0, count, *(0,) * 14]
 
 
 @pytest.mark.parametrize("which", [1, 2])

@@ -258,6 +258,25 @@ def test_only_who_was_busy_was_called(host: Host) -> None:
     assert host.shape() == {(WEB_ID, API_ID): 6}
 
 
+def test_what_callers_do_wrong_stands_apart_from_what_fails(host: Host) -> None:
+    """At both ends, in the window, since the start, and for counters."""
+    web, api = host.meet(WEB, calls()), host.meet(API, serves())
+    host.graph.join(web, api, 1)
+    for end in (web, api):
+        for status, count in ((200, 4), (404, 3), (429, 1), (500, 2)):
+            host.call(end, count, outcome=status)
+    host.read()
+    (edge,) = host.map().edges
+    (one,) = edge.calls
+    assert one.at_server is not None
+    for tally in (one.calls, one.at_server):
+        assert (tally.count, tally.errors, tally.client_errors) == (10, 2, 4)
+    assert one.total_errors == 2
+    (total,) = host.graph.edges_total()
+    assert total.calls[0].at_client is not None
+    assert total.calls[0].at_client.errors == 2
+
+
 def test_the_servers_tell_the_calls_apart(host: Host) -> None:
     web, api, job = virtual(host)
     host.call(web, 8, bucket=2)  # fast

@@ -47,12 +47,12 @@ def test_each_client_with_what_it_calls_the_busiest_first() -> None:
         == dedent("""\
         a · last 60 s · 1 service, 3 edges
 
-                              protocol   rate  errors     p50     p99
+                              protocol   rate  errors  4xx     p50     p99
         shop/api (2 instances)
-          → db.internal:5432  http      150/s     0 %  375 ms  498 ms  seen at the client
-          → 10.0.0.9:80       http      0.2/s     0 %   18 ms   25 ms  crosses zones
+          → db.internal:5432  http      150/s     0 %  0 %  375 ms  498 ms  seen at the client
+          → 10.0.0.9:80       http      0.2/s     0 %  0 %   18 ms   25 ms  crosses zones
         shop/web
-          → shop/api          http      100/s   1.0 %   18 ms   25 ms  3 connects (p99 < 5 ms)""")
+          → shop/api          http      100/s   1.0 %  0 %   18 ms   25 ms  3 connects (p99 < 5 ms)""")
     )
 
 
@@ -88,7 +88,7 @@ def test_an_edge_without_calls_is_there_too() -> None:
         [edge(WEB, API, transports=(Transport.UDP,), network=network(0, active=1))]
     )
     assert shown(one).splitlines()[-1].split() == [
-        *("→", "shop/api", "udp", "-", "-", "-", "-", "1", "open")
+        *("→", "shop/api", "udp", "-", "-", "-", "-", "-", "1", "open")
     ]  # fmt: skip
 
 

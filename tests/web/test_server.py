@@ -510,7 +510,7 @@ def test_after_the_close_the_port_is_free_and_no_thread_is_left(agent: Agent) ->
     with socket.create_connection(("127.0.0.1", web.port), timeout=10):
         wait_until(lambda: web._server._asking, "a client hangs on")
         web.close()
-    wait_until(lambda: threading.active_count() == before, "threads ended")
+    wait_until(lambda: threading.active_count() <= before, "threads ended")
     serve(agent, port=web.port).close()
 
 

@@ -97,6 +97,13 @@ class Row:
         return self.calls.errors + self.connect_failures
 
     @property
+    def client_error_share(self) -> float | None:
+        """Of answers that say that the caller was wrong; None where nothing of this kind is known."""
+        if "http" not in self.protocol or not self.calls.count:
+            return None
+        return min(1.0, self.calls.client_errors / self.calls.count)
+
+    @property
     def failed_share(self) -> float | None:
         """0 to 1, whatever an agent says; None where nothing was tried."""
         return min(1.0, self.failures / self.attempts) if self.attempts else None
@@ -122,6 +129,7 @@ def _brokenness(row: Row) -> float | None:
 SORTS: Final[Mapping[str, Callable[[Row], float | None]]] = {
     "rate": lambda row: row.per_second(row.calls.count),
     "errors": _brokenness,
+    "4xx": lambda row: row.client_error_share,
     "mean": lambda row: tally.mean_s(row.calls),
     "p50": lambda row: _quantile_s(row.calls, 0.5),
     "p99": lambda row: _quantile_s(row.calls, 0.99),
@@ -191,6 +199,7 @@ def to_json(row: Row) -> dict[str, Any]:
         "rate": row.per_second(calls.count),
         "count": calls.count,
         "errors": calls.errors,
+        "client_errors": calls.client_errors,
         "error_ratio": tally.error_ratio(calls),
         "mean_s": tally.mean_s(calls),
         "p50_s": _quantile_s(calls, 0.5),

@@ -117,6 +117,12 @@ def share(row: Row) -> str:
     return NOTHING if failed is None else writing.percent(failed)
 
 
+def client_errors(row: Row) -> str:
+    """Of calls whose answer says that the caller was wrong."""
+    found = row.client_error_share
+    return NOTHING if found is None else writing.percent(found)
+
+
 def duration(seconds: float | None) -> str:
     """Exact, so with its digits."""
     if seconds is None:
@@ -185,6 +191,10 @@ def _error_style(row: Row) -> str:
     return "bold red" if (row.failed_share or 0.0) >= writing.MANY_ERRORS else "yellow"
 
 
+def _client_error_style(row: Row) -> str:
+    return "" if row.calls.client_errors else "dim"
+
+
 def _slow_style(of: Callable[[Row], float | None]) -> Callable[[Row], str]:
     return lambda row: "yellow" if (of(row) or 0.0) >= SLOW_S else ""
 
@@ -233,6 +243,7 @@ _NUMBERS: Final = (
         p99,
         _slow_style(lambda row: tally.quantile(row.calls.duration_buckets, 0.99)),
     ),
+    _Number("4xx", "4xx", 110, client_errors, _client_error_style),
     _Number(
         "connects",
         "connects",

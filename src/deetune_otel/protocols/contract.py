@@ -62,6 +62,14 @@ class Outcome:
     error_type: str | None = None
     attributes: Attributes = field(default_factory=dict)
     message: str = ""
+    # The server answered as it should what the client should not have asked: HTTP's 4xx. By the
+    # conventions it is an error at the client; it says nothing of the server's health.
+    is_client_error: bool = False
+
+    @property
+    def is_failure(self) -> bool:
+        """Something is wrong with what was called, or with the way to it."""
+        return self.error_type is not None and not self.is_client_error
 
 
 class ProtocolModule(Protocol):

@@ -9,7 +9,7 @@ Percent-encoding stays as it is (a decoded slash would name another route).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.semconv._incubating.attributes.http_attributes import (
@@ -199,9 +199,11 @@ def outcome(key: SeriesKey, role: Role) -> Outcome:
         return error(
             str(CLOSED.error_type), message=CLOSED.message, attributes=attributes
         )
+    is_client_error = 400 <= key.outcome < 500
+    made = Outcome(attributes=attributes)
     if key.outcome >= (500 if role is Role.SERVER else 400):
-        return error(str(key.outcome), attributes=attributes)
-    return Outcome(attributes=attributes)
+        made = error(str(key.outcome), attributes=attributes)
+    return replace(made, is_client_error=True) if is_client_error else made
 
 
 def edge_attributes(edge: Edge) -> Attributes:

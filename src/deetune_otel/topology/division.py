@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deetune_otel.topology.shares import apportioned
-from deetune_otel.topology.sums import BUCKETS, COUNT, ERRORS
+from deetune_otel.topology.sums import BUCKETS, CLIENT_ERRORS, COUNT, ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +52,12 @@ def like(calls: Numbers, models: Sequence[Sequence[float]]) -> list[list[int]]:
     counts = [sum(part) for part in buckets]
     if sum(counts) != calls[COUNT]:
         return by_shares(calls, [model[COUNT] for model in models])
-    # calls of one outcome: all of them are errors, or none
-    scalars = [apportioned(calls[ERRORS], counts)]
-    for i, number in enumerate(calls[2:BUCKETS], start=2):
+    scalars = []
+    for i, number in enumerate(calls[1:BUCKETS], start=1):
+        if i in (ERRORS, CLIENT_ERRORS):
+            # calls of one outcome: all of them are errors, or none
+            scalars.append(apportioned(number, counts))
+            continue
         of_models = [model[i] for model in models]
         scalars.append(apportioned(number, of_models if any(of_models) else counts))
     return [

@@ -197,7 +197,11 @@ class Graph:
                 CallKey(
                     key.protocol, key.signature, key.outcome, key.end, operation.name
                 ),
-                calls_numbers(delta, is_error=outcome.error_type is not None),
+                calls_numbers(
+                    delta,
+                    is_error=outcome.is_failure,
+                    is_client_error=outcome.is_client_error,
+                ),
             )
 
     def add_traffic(self, edge_id: int, delta: Traffic) -> None:

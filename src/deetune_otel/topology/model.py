@@ -81,7 +81,8 @@ class Tally:
     """Counts that add up: over time, over processes, over agents."""
 
     count: int = 0
-    errors: int = 0
+    errors: int = 0  # of what was called: 5xx, no answer, …
+    client_errors: int = 0  # of who called: HTTP's 4xx; not among `errors`
     duration_sum_s: float = 0.0
     duration_buckets: tuple[int, ...] = (0,) * (len(DURATION_BOUNDS_S) + 1)
     request_bytes: int = 0

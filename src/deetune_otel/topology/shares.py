@@ -35,12 +35,14 @@ def divided(tally: Tally, shares: Sequence[float]) -> list[Tally]:
     counts = apportioned(tally.count, shares)
     buckets = _spread(tally.duration_buckets, counts)
     errors = apportioned(tally.errors, counts)
+    client_errors = apportioned(tally.client_errors, counts)
     requests = apportioned(tally.request_bytes, counts)
     responses = apportioned(tally.response_bytes, counts)
     return [
         Tally(
             count=count,
             errors=errors[i],
+            client_errors=client_errors[i],
             duration_sum_s=_share(tally.duration_sum_s, count, tally.count, i),
             duration_buckets=buckets[i],
             request_bytes=requests[i],

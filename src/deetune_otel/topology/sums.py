@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKETS",
+    "CLIENT_ERRORS",
     "COUNT",
     "ERRORS",
     "NETWORK",
@@ -53,7 +54,8 @@ Numbers: TypeAlias = "Sequence[int]"
 COUNT: Final = 0
 ERRORS: Final = 1
 UNSURE: Final = 5
-BUCKETS: Final = 6
+CLIENT_ERRORS: Final = 6
+BUCKETS: Final = 7
 NO_CALLS: Final = (0,) * (BUCKETS + len(DURATION_BOUNDS_S) + 1)
 
 CONNECTS: Final = 0
@@ -96,7 +98,11 @@ SERVER_NETWORK: Final = NetworkGroup(is_server=True)
 
 
 def calls_numbers(
-    value: SeriesValue, *, is_error: bool, is_unsure: bool = False
+    value: SeriesValue,
+    *,
+    is_error: bool,
+    is_client_error: bool = False,
+    is_unsure: bool = False,
 ) -> list[int]:
     return [
         value.count,
@@ -105,6 +111,7 @@ def calls_numbers(
         value.request_bytes,
         value.response_bytes,
         value.count if is_unsure else 0,
+        value.count if is_client_error else 0,
         *value.duration_buckets,
     ]
 
@@ -127,6 +134,7 @@ def tally_of(numbers: Numbers) -> Tally:
     return Tally(
         count=numbers[COUNT],
         errors=numbers[ERRORS],
+        client_errors=numbers[CLIENT_ERRORS],
         duration_sum_s=numbers[2] / 1e9,
         duration_buckets=tuple(numbers[BUCKETS:]),
         request_bytes=numbers[3],

@@ -58,7 +58,7 @@ def rate(tally: Tally, seconds: float) -> float:
 
 
 def error_ratio(tally: Tally) -> float | None:
-    """0 to 1; None where there was no call."""
+    """0 to 1, without the clients' own errors; None where there was no call."""
     return tally.errors / tally.count if tally.count else None
 
 
@@ -119,6 +119,7 @@ def _combine(operator: Callable[..., int], a: Tally, b: Tally) -> Tally:
     return Tally(
         count=operator(a.count, b.count),
         errors=operator(a.errors, b.errors),
+        client_errors=operator(a.client_errors, b.client_errors),
         duration_sum_s=operator(a.duration_sum_s, b.duration_sum_s),
         duration_buckets=tuple(map(operator, a.duration_buckets, b.duration_buckets)),
         request_bytes=operator(a.request_bytes, b.request_bytes),

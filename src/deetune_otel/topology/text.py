@@ -28,7 +28,7 @@ from deetune_otel.topology.writing import (
 
 __all__ = ["lines"]
 
-HEADINGS: Final = ("", "protocol", "rate", "errors", "p50", "p99")
+HEADINGS: Final = ("", "protocol", "rate", "errors", "4xx", "p50", "p99")
 SLOW_S: Final = 0.25
 
 
@@ -47,7 +47,9 @@ def lines(one: ServiceMap) -> list[Text]:
     ]
     heading = _Row(tuple(Text(word, style="dim") for word in HEADINGS), Text())
     rows = [heading, *(row for _, of_client in blocks for row in of_client)]
-    widths = [max(cell_len(row.cells[i].plain) for row in rows) for i in range(6)]
+    widths = [
+        max(cell_len(row.cells[i].plain) for row in rows) for i in range(len(HEADINGS))
+    ]
     made = [_summary(one), Text()]
     if not blocks:
         made.append(Text("No calls were seen."))
@@ -109,7 +111,7 @@ def _rows(
         shown = [one for one in edge.calls if one.calls.count or not _is_connect(one)]
         if not shown:
             transports = ", ".join(edge.transports)
-            cells = (Text(name), Text(transports, style="dim"), *map(Text, "----"))
+            cells = (Text(name), Text(transports, style="dim"), *map(Text, "-----"))
             yield _Row(cells, notes)
         for one in sorted(shown, key=lambda one: -one.calls.count):
             yield _Row(_cells(name, one, window_s), notes)
@@ -130,9 +132,16 @@ def _cells(name: str, one: Calls, window_s: float) -> tuple[Text, ...]:
         Text(one.protocol),
         Text(about + rate(tally.rate(one.calls, window_s))),
         Text(percent(ratio), style=_error_style(ratio)),
+        Text(_client_errors(one), style="" if one.calls.client_errors else "dim"),
         Text(duration(p50), style=_latency_style(p50)),
         Text(duration(p99), style=_latency_style(p99)),
     )
+
+
+def _client_errors(one: Calls) -> str:
+    if one.protocol is not Protocol.HTTP or not one.calls.count:
+        return "-"
+    return percent(one.calls.client_errors / one.calls.count)
 
 
 def _notes(edge: Edge) -> Text:

@@ -83,6 +83,8 @@ def edge_words(edge: Edge, window_s: float) -> list[str]:
     made = [f"{protocols} {rate(tally.rate(all_calls, window_s))}"]
     if all_calls.errors:
         made.append(f"{percent(tally.error_ratio(all_calls))} errors")
+    if all_calls.client_errors:
+        made.append(f"{percent(all_calls.client_errors / all_calls.count)} 4xx")
     made.append(f"p99 {duration(tally.quantile(all_calls.duration_buckets, 0.99))}")
     return made
 

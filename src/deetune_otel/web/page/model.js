@@ -16,17 +16,19 @@ export const KINDS = {
 const FAILING_FROM = 0.01;
 
 function golden(calls) {
-  const sum = { rate: 0, count: 0, errors: 0, p50: null, p99: null, requestBytes: 0, responseBytes: 0 };
+  const sum = { rate: 0, count: 0, errors: 0, clientErrors: 0, p50: null, p99: null, requestBytes: 0, responseBytes: 0 };
   for (const { calls: tally } of calls) {
     sum.rate += tally.rate;
     sum.count += tally.count;
     sum.errors += tally.errors;
+    sum.clientErrors += tally.client_errors ?? 0;
     sum.requestBytes += tally.request_bytes;
     sum.responseBytes += tally.response_bytes;
     if (tally.p50_s !== null) sum.p50 = Math.max(sum.p50 ?? 0, tally.p50_s);
     if (tally.p99_s !== null) sum.p99 = Math.max(sum.p99 ?? 0, tally.p99_s);
   }
   sum.errorRatio = sum.count ? sum.errors / sum.count : null;
+  sum.clientErrorRatio = sum.count && calls.some((one) => one.protocol === "http") ? sum.clientErrors / sum.count : null;
   return sum;
 }
 

@@ -176,6 +176,7 @@ function goldenFigures(one) {
     { class: "golden" },
     figure("rate", format.rate(one.rate)),
     figure("errors", format.share(one.errorRatio), one.errors ? "bad" : ""),
+    ...(one.clientErrors ? [figure("4xx", format.share(one.clientErrorRatio))] : []),
     figure("p50", format.duration(one.p50)),
     figure("p99", format.duration(one.p99), one.health === "slow" ? "late" : ""),
   );
@@ -194,7 +195,7 @@ function operations(list) {
     h(
       "table",
       { class: "small" },
-      h("thead", null, h("tr", null, ["Operation", "Rate", "Errors", "p50", "p99"].map((one) => h("th", { scope: "col" }, one)))),
+      h("thead", null, h("tr", null, ["Operation", "Rate", "Errors", "4xx", "p50", "p99"].map((one) => h("th", { scope: "col" }, one)))),
       h(
         "tbody",
         null,
@@ -205,6 +206,7 @@ function operations(list) {
             h("th", { scope: "row", title: `${name} (${protocolName(protocol)})` }, name),
             h("td", null, format.rate(calls.rate)),
             h("td", { class: calls.errors ? "bad" : "" }, calls.errors ? format.share(calls.error_ratio) : "–"),
+            h("td", null, calls.client_errors ? format.share(calls.client_errors / calls.count) : "–"),
             h("td", null, format.duration(calls.p50_s)),
             h("td", null, format.duration(calls.p99_s)),
           ),

@@ -13,6 +13,7 @@ const COLUMNS = [
   { key: "protocol", title: "Protocol", value: (edge) => edge.protocols.map(protocolName).join(", ") },
   { key: "rate", title: "Rate", value: (edge) => edge.rate, show: format.rate },
   { key: "errors", title: "Errors", value: (edge) => edge.errorRatio, show: format.share, bad: (edge) => edge.errors > 0 },
+  { key: "4xx", title: "4xx", value: (edge) => edge.clientErrorRatio, show: format.share },
   { key: "p50", title: "p50", value: (edge) => edge.p50, show: format.duration },
   { key: "p99", title: "p99", value: (edge) => edge.p99, show: format.duration, late: (edge) => edge.health === "slow" },
   { key: "failures", title: "Failed connects", value: (edge) => edge.failures, show: (one) => (one ? format.count(one) : "–"), bad: (edge) => edge.failures > 0 },
