@@ -156,7 +156,8 @@ def test_what_cannot_be_done_is_said(
         process.communicate(timeout=60)
         wait_until(
             lambda: (
-                main([*attach, "-o", str(tmp_path / "c.pcapng"), "--for", "1s"]) == 0
+                main([*attach, "-o", str(tmp_path / "c.pcapng"), "--for", "1s"]) == 1
+                and "nothing was recorded" in capsys.readouterr().err
             ),
             "the agent has ended the other one",
             timeout_s=60,

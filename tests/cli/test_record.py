@@ -112,6 +112,37 @@ def test_a_signal_ends_it_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("words", "why", "hint"),
+    [
+        (["--service", "nobody*"], "no process is service nobody*", "nginx"),
+        (["--path", "/never"], "of 3 exchanges that were seen", "3 by path"),
+    ],
+)
+def test_a_recording_of_nothing_is_an_error_that_says_why(
+    tmp_path: Path, words: list[str], why: str, hint: str
+) -> None:
+    with Nginx.start(tmp_path) as nginx:
+        words += [] if "--service" in words else ["--port", str(nginx.port)]
+        with recording(tmp_path, *words, "--for", "10m", "-o", "a.pcapng") as process:
+            ask(nginx.port, 3)
+            wait_until(
+                lambda: (
+                    "3 left out" in (tmp_path / "said").read_text()
+                    or "--service" in words
+                ),
+                "they were seen",
+            )
+            process.terminate()
+            process.communicate(timeout=60)
+        said = (tmp_path / "said").read_text()
+    assert process.returncode == 1
+    assert "deetune: error: nothing was recorded" in said
+    assert why in said
+    assert hint in said.partition("hint: ")[2]
+
+
+@pytest.mark.kernel
 def test_a_rehearsal_writes_nothing(tmp_path: Path) -> None:
     with Nginx.start(tmp_path) as nginx:
         words = ["--port", str(nginx.port), "--max-exchanges", "10", "--dry-run"]

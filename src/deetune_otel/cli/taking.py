@@ -40,6 +40,8 @@ REFRESH_S: Final = 0.5
 PLAIN_S: Final = 5.0
 KEY_BYTES: Final = 32
 MOST_SHOWN: Final = 20
+# Services in an error.
+MOST_NAMED: Final = 20
 
 
 class Talk(Protocol):
@@ -113,6 +115,7 @@ def take(
         )
         manifest = _watch(recorder, plan, talk)
         _say_rehearsal(talk, rehearsal, manifest, recorder)
+        _check_captured(manifest, recorder, plan)
         return ExitCode.OK
     path = args.output or Path(time.strftime("recording-%Y%m%d-%H%M%S.pcapng"))
     with _files(args, path, plan, redactor) as writer:
@@ -136,7 +139,37 @@ def take(
             hint=f"what is in the file is whole; --free keeps less room (now "
             f"{megabytes(plan.bounds.free_bytes)}), --output names another disk",
         )
+    _check_captured(manifest, recorder, plan)
     return ExitCode.OK
+
+
+def _check_captured(manifest: Manifest, recorder: Recorder, plan: Plan) -> None:
+    """A recording of nothing is a mistake that somebody wants to hear of: in CI it is the last chance."""
+    if manifest.captured:
+        return
+    services = recorder.services
+    names = ", ".join(sorted(services)[:MOST_NAMED])
+    if len(services) > MOST_NAMED:
+        names += f" and {len(services) - MOST_NAMED:,} more"
+    seen = (
+        f"the services that were seen are {names}" if names else "no service was seen"
+    )
+    if not any(services.values()):
+        raise CommandError(f"nothing was recorded: no process is {plan.says}", hint=seen)
+    if not manifest.seen:
+        raise CommandError(
+            "nothing was recorded: who was chosen neither called nor was called",
+            hint=f"--for takes longer; {seen}",
+        )
+    left_out = ", ".join(
+        f"{count:,} by {why}" for why, count in recorder.filtered.items()
+    )
+    raise CommandError(
+        f"nothing was recorded of {manifest.seen:,} exchanges that were seen",
+        hint=f"left out were {left_out}"
+        if left_out
+        else "`deetune record --dry-run` says more",
+    )
 
 
 def redactor_of(args: argparse.Namespace) -> tuple[Redactor, bytes] | None:

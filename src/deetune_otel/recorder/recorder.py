@@ -188,6 +188,15 @@ class Recorder:
         )
 
     @property
+    def services(self) -> dict[str, bool]:
+        """By name, whether a process of it is chosen; of those that are seen now."""
+        found: dict[str, bool] = {}
+        for owner, is_chosen in self._chosen.values():
+            name = self._people.service_of(owner).name
+            found[name] = found.get(name, False) or is_chosen
+        return found
+
+    @property
     def filtered(self) -> dict[str, int]:
         """Exchanges that were not chosen, by the condition that did not hold."""
         return dict(self._filtered)
