@@ -14,6 +14,7 @@ from tests.topology.maps import calls, edge, network, service_map
 from deetune_otel.cli.rows import By, Row, arranged, rows
 from deetune_otel.cli.terminal import (
     Look,
+    cut,
     duration,
     megabytes,
     plain_lines,
@@ -135,3 +136,22 @@ def test_plain_lines_are_not_endless() -> None:
 )
 def test_numbers_for_people(given: str, said: str) -> None:
     assert given == said
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (30, "cart-service-blue-00017"),
+        (23, "cart-service-blue-00017"),
+        (11, "cart-…00017"),
+        (4, "ca…7"),
+        (1, "…"),
+        (0, ""),
+    ],
+)
+def test_names_are_cut_where_they_are_alike(width: int, shown: str) -> None:
+    assert cut("cart-service-blue-00017", width) == shown
+
+
+def test_wide_characters_are_cut_by_their_cells() -> None:
+    assert cut("客户客户客户-1", 8) == "客户…-1"

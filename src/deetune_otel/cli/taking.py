@@ -155,7 +155,9 @@ def _check_captured(manifest: Manifest, recorder: Recorder, plan: Plan) -> None:
         f"the services that were seen are {names}" if names else "no service was seen"
     )
     if not any(services.values()):
-        raise CommandError(f"nothing was recorded: no process is {plan.says}", hint=seen)
+        raise CommandError(
+            f"nothing was recorded: no process is {plan.says}", hint=seen
+        )
     if not manifest.seen:
         raise CommandError(
             "nothing was recorded: who was chosen neither called nor was called",

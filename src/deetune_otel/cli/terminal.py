@@ -9,17 +9,23 @@ and bold type only repeat what the text says.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rich.cells import cell_len
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from deetune_otel.cli.rows import By, Row, RowKey, rtt_s
 from deetune_otel.topology import tally, writing
 
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+
 __all__ = [
     "ORDER",
     "Look",
+    "cut",
     "duration",
     "failed_connects",
     "megabytes",
@@ -175,14 +181,44 @@ def _quantile(row: Row, q: float) -> str:
     return writing.duration(tally.quantile(row.calls.duration_buckets, q))
 
 
-def _names(row: Row) -> list[Text]:
+class _Name:
+    """Cut in the middle where there is no room: names of one system begin alike, and differ at their ends."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_measure__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Measurement:
+        return Measurement(1, cell_len(self._text))
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[Text]:
+        yield Text(cut(self._text, options.max_width), no_wrap=True, overflow="crop")
+
+
+def cut(text: str, width: int) -> str:
+    """In so many cells, without its middle."""
+    if cell_len(text) <= width:
+        return text
+    left = len(text)
+    while left:
+        left -= 1
+        shown = f"{text[: -(-left // 2)]}…{text[len(text) - left // 2 :]}"
+        if cell_len(shown) <= width:
+            return shown
+    return ""
+
+
+def _names(row: Row) -> list[_Name]:
     match row.by:
         case By.EDGE:
-            return [Text(row.client), Text(f"→ {row.server}")]
+            return [_Name(row.client), _Name(f"→ {row.server}")]
         case By.SERVICE:
-            return [Text(row.server)]
+            return [_Name(row.server)]
         case By.OPERATION:
-            return [Text(row.server), Text(row.operation)]
+            return [_Name(row.server), _Name(row.operation)]
 
 
 def _error_style(row: Row) -> str:

@@ -38,7 +38,7 @@ export class Drawing {
 
   constructor(canvas) {
     this.#canvas = canvas;
-    this.#pen = canvas.getContext("2d", { alpha: false });
+    this.#pen = canvas.getContext("2d"); // transparent until the first drawing: the page's ground shows
   }
 
   /** `scene`: camera, graph, places, curves, seen, selected, near, hovered, focused, palette, isMoving. */
@@ -262,9 +262,12 @@ export class Drawing {
     if (found === undefined) {
       found = text;
       if (this.#pen.measureText(text).width > room) {
+        // In the middle: names of one system begin alike, and differ at their ends.
         let length = text.length;
-        while (length > 1 && this.#pen.measureText(`${text.slice(0, length)}…`).width > room) length -= 1;
-        found = `${text.slice(0, length)}…`;
+        do {
+          length -= 1;
+          found = `${text.slice(0, Math.ceil(length / 2))}…${text.slice(text.length - Math.floor(length / 2))}`;
+        } while (length > 1 && this.#pen.measureText(found).width > room);
       }
       if (this.#texts.size > 4000) this.#texts.clear();
       this.#texts.set(key, found);
