@@ -193,3 +193,32 @@ def test_a_name_that_nobody_has_any_more_lets_go_of_its_sums() -> None:
     assert world.counted() == {"shop": 3, "renamed": 2}
     world.sums.accumulators.end_interval(time.time_ns() + 3600 * 10**9)
     assert world.counted() == {"renamed": 2}
+
+
+def test_processes_that_ended_before_their_first_reading_are_their_service_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand runs of one command: one series, exact, however many readings there are."""
+    monkeypatch.setattr(departures, "QUIET_S", 0.0)
+    world = World()
+    world.maps.add(owner(1, comm="shop"), edge(Role.SERVER))
+    world.maps.series = {key(): value(7)}
+    world.read(is_last=True)
+    world.alive = False
+    for number in range(2, 200):
+        world.maps.add(
+            owner(number, comm="curl"),
+            edge(Role.CLIENT)._replace(id=number, owner_id=number),
+        )
+        world.maps.series = {key(edge_id=number): value(2)}
+        world.read(is_last=True)
+    collected = world.sums.accumulators.collect(AggregationTemporality.CUMULATIVE)
+    found = {
+        (of.service.name, of.service.instance_id): [
+            one.value.count for one in of.series
+        ]
+        for of in collected.services
+    }
+    assert found["curl", ""] == [2 * 198]
+    assert [counts for (name, _), counts in found.items() if name == "shop"] == [[7]]
+    assert len(found) == 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
 from deetune_otel.naming import Named, no_edge
 from deetune_otel.signals.red import OVERFLOW_SERVICE
-from deetune_otel.signals.resource import service_key
+from deetune_otel.signals.resource import service_key, without_instance
 from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class Counting:
             return is_last or not key.edge_id or (of is not None and of.is_named(key))
 
         deltas = self._deltas.take(series, is_named=is_named)
-        counts = self._count(deltas, named)
+        owners = {owner.id: owner for owner in self._names.owners()}
+        counts = self._count(deltas, named, owners)
         for edge_id, carried in self._traffic.take(traffic):
             if edge_id in named:
                 self._graph.add_traffic(edge_id, carried)
@@ -144,6 +145,7 @@ class Counting:
         self,
         deltas: Iterable[tuple[SeriesKey, SeriesValue]],
         named: Mapping[int, Named],
+        owners: Mapping[int, Owner],
     ) -> Counter[int]:
         """Exchanges by owner id."""
         counts: Counter[int] = Counter()
@@ -152,8 +154,11 @@ class Counting:
                 of = named.get(key.edge_id) or Named(
                     OVERFLOW_SERVICE, no_edge(key.overflow_role), 0, {}
                 )
-                operation = of.operation(key)
-                self._sums.accumulators.add(of.service, of.edge, operation, key, delta)
+                operation, service = of.operation(key), of.service
+                owner = owners.get(of.edge.owner_id)
+                if owner is not None and self._departures.was_short(owner):
+                    service = without_instance(service)
+                self._sums.accumulators.add(service, of.edge, operation, key, delta)
                 self._graph.add(of.edge.id, operation, key, delta)
                 counts[of.edge.owner_id] += delta.count
         return counts
@@ -190,7 +195,8 @@ class Counting:
         self._names.forget(gone)
         self._steering.forget(gone)
         last = self._kernel.forget_owners(gone)
-        self._count(self._deltas.take_last(last, named.keys()), named)
+        self._count(self._deltas.take_last(last, named.keys()), named, owners)
+        self._departures.forget(gone)
         self._joining.forget(gone)
         self._graph.forget(named.keys())
         for edge_id in named:

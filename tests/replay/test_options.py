@@ -27,3 +27,36 @@ def test_as_text(target: Target, text: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as 127\.0\.0\.1:8081"):
         Target.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("http://127.0.0.1:8081", Target("127.0.0.1", 8081)),
+        ("HTTP://localhost:8081/", Target("localhost", 8081)),
+        ("http://127.0.0.1", Target("127.0.0.1", 80)),
+        ("http://[::1]:8081", Target("::1", 8081)),
+        ("redis://127.0.0.1", Target("127.0.0.1", 6379)),
+    ],
+)
+def test_a_url_is_understood(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://127.0.0.1:8443", "https is not spoken"),
+        ("ftp://127.0.0.1", "expected http or redis"),
+        ("http://127.0.0.1:8081/api", "a target has no path"),
+        ("http://me:secret@127.0.0.1:8081", "a target has no user"),
+        ("http://", "expected http://"),
+        ("http://:80", "expected http://"),
+        ("http://a:b", "expected http://"),
+        ("http://a:99999", "expected http://"),
+        ("http://a?b=c", "expected http://"),
+    ],
+)
+def test_a_url_that_is_no_target_says_why(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Target.parse(text)

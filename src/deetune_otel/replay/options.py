@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from deetune_otel.replay.rewrite import Rewrites
 
@@ -20,6 +21,9 @@ class Mode(StrEnum):
     FAST = "fast"  # in the recorded order, as fast as answers come
 
 
+_PORTS: Final = {"http": 80, "redis": 6379}
+
+
 class Target(NamedTuple):
     """Where requests go. A path is a Unix socket's."""
 
@@ -29,7 +33,9 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """`127.0.0.1:8081`, `[::1]:8081`, `unix:/run/a.sock`; ValueError."""
+        """`127.0.0.1:8081`, `[::1]:8081`, `http://127.0.0.1:8081`, `unix:/run/a.sock`; ValueError."""
+        if "://" in text:
+            return cls._of_url(text)
         if text.startswith("unix:") and len(text) > len("unix:"):
             return cls("", 0, text.removeprefix("unix:"))
         host, colon, port = text.rpartition(":")
@@ -39,6 +45,31 @@ class Target(NamedTuple):
                 f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}"
             )
         return cls(host, int(port))
+
+    @classmethod
+    def _of_url(cls, text: str) -> Target:
+        scheme, _, rest = text.partition("://")
+        scheme = scheme.lower()
+        if scheme in ("https", "rediss"):
+            raise ValueError(
+                f"{scheme} is not spoken: name the address behind what ends TLS, got {text!r}"
+            )
+        if scheme not in _PORTS:
+            raise ValueError(f"expected {' or '.join(_PORTS)}, got {text!r}")
+        try:
+            parts = urlsplit(f"//{rest}")
+            host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+        except ValueError:
+            host, port = "", 0
+        if parts_beyond := rest.partition("/")[2]:
+            raise ValueError(
+                f"a target has no path ({parts_beyond!r}): --rewrite-path changes it"
+            )
+        if "@" in rest:
+            raise ValueError("a target has no user: --set-header sets one")
+        if not host or "?" in rest or "#" in rest:
+            raise ValueError(f"expected http://127.0.0.1:8081, got {text!r}")
+        return cls(host, port)
 
     def __str__(self) -> str:
         if self.path:

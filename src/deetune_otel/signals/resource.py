@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cachetools import LRUCache
@@ -25,10 +26,18 @@ from opentelemetry.semconv.schemas import Schemas
 if TYPE_CHECKING:
     from deetune_otel.model import Service
 
-__all__ = ["SCHEMA_URL", "Resources", "ServiceKey", "service_key"]
+__all__ = [
+    "SCHEMA_URL",
+    "Resources",
+    "ServiceKey",
+    "service_key",
+    "without_instance",
+]
 
 DISTRIBUTION: Final = "deetune-otel"
 SCOPE: Final = "deetune_otel"
+# Attributes of one process, or of where one runs.
+_OF_ONE: Final = ("process.", "container.", "k8s.pod.", "k8s.container.")
 SCHEMA_URL: Final = Schemas.V1_44_0.value
 # More services than one host runs; beyond it a resource is made again at each use.
 _MAX_CACHED: Final = 2048
@@ -44,6 +53,19 @@ class ServiceKey(NamedTuple):
 
 def service_key(service: Service) -> ServiceKey:
     return ServiceKey(service.namespace, service.name, service.instance_id)
+
+
+def without_instance(service: Service) -> Service:
+    """The service of processes that are not told apart: what is of one process alone is left out."""
+    return replace(
+        service,
+        instance_id="",
+        attributes={
+            name: value
+            for name, value in service.attributes.items()
+            if not name.startswith(_OF_ONE)
+        },
+    )
 
 
 class Resources:
