@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes are gone for good, so that their numbers may go to others. No I/O of its own."""
+"""Which processes are gone for good, so that their numbers may go to others."""
 
 from __future__ import annotations
 
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ __all__ = ["Departures"]
 
 # The kernel ends a dead process's connections at once; one that lingers is closed within seconds.
 QUIET_S: Final = 5.0
+# Of one that was gone when it was first seen: its last connections have ended with it.
+SHORT_QUIET_S: Final = 1.0
 # Processes looked at in one reading, 30 µs each: as many as 200 that begin and end in a second.
 MAX_LOOKS: Final = 2048
 
@@ -26,8 +29,8 @@ class Departures:
         self._is_alive = is_alive
         self._gone_since: dict[int, float] = {}  # monotonic, by owner id
         self._next = 0  # owner id from which on the next reading looks
-        # By owner id, whether it had ended when it was first seen.
-        self._short: dict[int, bool] = {}
+        # By owner id, since when it is known that it had ended when it was first seen.
+        self._short: dict[int, float] = {}  # then its monotonic time, else 0
 
     def was_short(self, owner: Owner) -> bool:
         """Whether it had ended before its first reading. Such a process has no series of its own:
@@ -35,8 +38,9 @@ class Departures:
         """
         known = self._short.get(owner.id)
         if known is None:
-            known = self._short[owner.id] = not self._is_alive(owner)
-        return known
+            ended = not self._is_alive(owner)
+            known = self._short[owner.id] = time.monotonic() if ended else 0.0
+        return known > 0
 
     def due(
         self, owners: Iterable[Owner], *, busy: Collection[int], now_s: float
@@ -60,9 +64,14 @@ class Departures:
             owner_id
             for owner_id, since in self._gone_since.items()
             if now_s - since >= QUIET_S
+        } | {
+            owner.id
+            for owner in quiet
+            if (since := self._short.get(owner.id, 0.0))
+            and now_s - since >= SHORT_QUIET_S
         }
         for owner_id in gone:
-            del self._gone_since[owner_id]
+            self._gone_since.pop(owner_id, None)
         return gone
 
     def forget(self, owner_ids: Iterable[int]) -> None:

@@ -90,6 +90,8 @@ EXAMPLE_SPANS: Final = 5
 BODIES_AT_ONCE: Final = 6
 MOST_RING: Final = 256 << 20
 OWN_NAME: Final = "deetune"
+# New processes, as a part of the bound, after which the next reading does not wait.
+CROWDED_PART: Final = 8
 # Programs whose blind bytes are told apart.
 MAX_BLIND: Final = 256
 
@@ -110,6 +112,7 @@ class Agent:
         self._stopping = Event()
         self._reading = Lock()  # one reading of the kernel's counts at a time
         self._shedding = False
+        self._met = 0  # processes since the last reading
         self._errors: dict[str, int] = {}  # unexpected ones, by thread
         self._blind: dict[str, list[int]] = {}  # bytes sent and received, by program
         self._threads: list[Thread] = []
@@ -438,6 +441,8 @@ class Agent:
     def _poll(self) -> None:
         while not self._stopping.is_set():
             self._take(self._kernel.poll(POLL_MS))
+            if self._met >= self._config.kernel.max_owners // CROWDED_PART:
+                self._refresh()  # those of them that ended make room
             if spans := self._tracing.release():
                 self._outlets.put_spans(spans)
 
@@ -450,6 +455,7 @@ class Agent:
                 case OperationSample():
                     self._names.learn(record)
                 case Owner():
+                    self._met += 1
                     self._names.meet(record)
                 case BlindBytes():
                     self._note_blind(record)
@@ -481,7 +487,7 @@ class Agent:
                 self._read_counts()
 
     def _read_counts(self, *, is_last: bool = False) -> None:
-        spans = self._spans_per_second
+        spans, self._met = self._spans_per_second, 0
         self._time_unix_ns = self._counting.read(
             spans_per_second=min(spans, SHEDDING_SPANS) if self._shedding else spans,
             is_last=is_last,
