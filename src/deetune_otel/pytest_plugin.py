@@ -9,6 +9,7 @@ imported where a recording is named, and the hooks of `_Replay` are registered o
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from operator import attrgetter
@@ -167,8 +168,12 @@ class _Recording(pytest.File):
     def collect(self) -> Iterator[_Exchange]:
         from deetune_otel.comparison.findings import operation_of
 
+        seen: Counter[str] = Counter()
         for number, one in enumerate(chain(*self._replay.plan.sessions)):
-            name = _printable(f"{operation_of(one)} [{one.id}]")
+            # The same in the next recording of the same traffic, which has other ids.
+            operation = _printable(operation_of(one)).replace("::", ":")
+            seen[operation] += 1
+            name = f"{operation} [{seen[operation]}]"
             yield _Exchange.from_parent(
                 self,
                 name=name,
@@ -275,7 +280,9 @@ def _account(verdict: Verdict, sent: Sent) -> str:
         )
         lines.append(f"  {one.say()}")
     recorded = verdict.exchange.trace_id or "no trace"
-    lines.append(f"  recorded as {recorded}, sent as {sent.trace_id}")
+    lines.append(
+        f"  exchange {verdict.exchange.id}, recorded as {recorded}, sent as {sent.trace_id}"
+    )
     return "\n".join(map(_printable, lines))
 
 

@@ -87,13 +87,14 @@ def test_both_ends_of_the_front_door_counted_what_the_customers_did(
     assert front["calls"]["count"] == total
     assert front["total"] == total
     assert front["at_server"]["count"] == total
-    # OpenTelemetry: a client's error is a 4xx or a 5xx, a server's a 5xx alone
-    assert front["calls"]["errors"] == sum(
-        one["count"] for one in answers if one["status"] >= 400
-    )
-    assert front["at_server"]["errors"] == sum(
-        one["count"] for one in answers if one["status"] >= 500
-    )
+    # A 4xx says that the caller was wrong, at whichever end.
+    for end in (front["calls"], front["at_server"]):
+        assert end["errors"] == sum(
+            one["count"] for one in answers if one["status"] >= 500
+        )
+        assert end["client_errors"] == sum(
+            one["count"] for one in answers if 400 <= one["status"] < 500
+        )
 
 
 @pytest.mark.e2e
