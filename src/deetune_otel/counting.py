@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
 from deetune_otel.naming import Named, no_edge
 from deetune_otel.signals.red import OVERFLOW_SERVICE
-from deetune_otel.signals.resource import service_key, without_instance
+from deetune_otel.signals.resource import service_key, without_process
 from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Counting:
                 operation, service = of.operation(key), of.service
                 owner = owners.get(of.edge.owner_id)
                 if owner is not None and self._departures.was_short(owner):
-                    service = without_instance(service)
+                    service = without_process(service)
                 self._sums.accumulators.add(service, of.edge, operation, key, delta)
                 self._graph.add(of.edge.id, operation, key, delta)
                 counts[of.edge.owner_id] += delta.count
@@ -210,8 +210,12 @@ class Counting:
         with self._sums.lock:
             for owner in gone:
                 self._identity.forget(owner)
-                self._sums.accumulators.forget(services[owner.id])
-                self._graph.forget_service(services[owner.id])
+                service = services[owner.id]
+                self._sums.accumulators.forget(service)
+                shared = without_process(service)
+                if shared.instance_id:  # a container's, which may have ended with it
+                    self._sums.accumulators.forget(shared)
+                self._graph.forget_service(service)
         gone_ids = {owner.id for owner in gone}
         self._names.keep_routes(
             service for id_, service in services.items() if id_ not in gone_ids

@@ -176,7 +176,7 @@ def _calls(scene: Scene) -> dict[tuple[str, str], int]:
     scene.agent.check_alive()
     page = scene.agent.metrics()
     containers = {
-        (resource["job"], resource["instance"]): resource.get("container_id", "")
+        (resource["job"], resource.get("instance")): resource.get("container_id", "")
         for resource in _resources(page)
     }
     ports = {str(scene.port), str(scene.published)}
@@ -184,7 +184,8 @@ def _calls(scene: Scene) -> dict[tuple[str, str], int]:
     for name, labels, value in page:
         role = DURATIONS.get(name)
         if role and labels.get("server_port") in ports:
-            calls[role, containers[labels["job"], labels["instance"]]] += int(value)
+            container = containers[labels["job"], labels.get("instance")]
+            calls[role, container] += int(value)
     return dict(calls)
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cachetools import LRUCache
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.semconv._incubating.attributes.container_attributes import (
+    CONTAINER_ID,
+)
 from opentelemetry.semconv._incubating.attributes.service_attributes import (
     SERVICE_INSTANCE_ID,
     SERVICE_NAMESPACE,
@@ -31,13 +34,13 @@ __all__ = [
     "Resources",
     "ServiceKey",
     "service_key",
-    "without_instance",
+    "without_process",
 ]
 
 DISTRIBUTION: Final = "deetune-otel"
 SCOPE: Final = "deetune_otel"
-# Attributes of one process, or of where one runs.
-_OF_ONE: Final = ("process.", "container.", "k8s.pod.", "k8s.container.")
+# As container runtimes show an id.
+_CONTAINER_DIGITS: Final = 12
 SCHEMA_URL: Final = Schemas.V1_44_0.value
 # More services than one host runs; beyond it a resource is made again at each use.
 _MAX_CACHED: Final = 2048
@@ -55,15 +58,16 @@ def service_key(service: Service) -> ServiceKey:
     return ServiceKey(service.namespace, service.name, service.instance_id)
 
 
-def without_instance(service: Service) -> Service:
-    """The service of processes that are not told apart: what is of one process alone is left out."""
+def without_process(service: Service) -> Service:
+    """The service of processes that are not told apart, in one container or outside of any."""
+    container = str(service.attributes.get(CONTAINER_ID, ""))
     return replace(
         service,
-        instance_id="",
+        instance_id=container[:_CONTAINER_DIGITS],
         attributes={
             name: value
             for name, value in service.attributes.items()
-            if not name.startswith(_OF_ONE)
+            if not name.startswith("process.")
         },
     )
 
