@@ -22,8 +22,9 @@ class Interrupts:
         self._before = {
             number: signal.signal(number, lambda *_: self._came.set())
             for number in NUMBERS
-            # nohup ignores a hang-up, and means it.
-            if signal.getsignal(number) is not signal.SIG_IGN
+            # nohup ignores a hang-up, and means it; a shell's background ignores SIGINT, and who
+            # sends one all the same means that.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
         }
         return self
 
