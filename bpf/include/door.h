@@ -86,6 +86,8 @@ __noinline int dt_decide(struct dt_conn *c, struct dt_scratch *s, int is_request
 		c->flags &= ~DT_CONN_MIDSTREAM;
 	else
 		c->flags |= DT_CONN_TENTATIVE;
+	if (guess == DT_PROTOCOL_REDIS && is_request && !dt_redis_is_request(dt_byte(s, s->pos)))
+		c->desyncs |= DT_INLINE;
 	c->protocol = guess;
 	return 1;
 }

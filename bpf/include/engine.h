@@ -77,7 +77,7 @@ __noinline int dt_take_inline(struct dt_conn *c, struct dt_flight *f)
 		if (i > 1 && (b == ' ' || b == '\r' || b == '\n')) {
 			dt_redis_command_end(m);
 			m->phase = DT_REDIS_INLINE_REST;
-			m->at = i;
+			c->desyncs |= DT_INLINE;
 			c->protocol = DT_PROTOCOL_REDIS;
 			return 1;
 		}
@@ -155,6 +155,9 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 	}
 	if (c->protocol == DT_PROTOCOL_HTTP && c->flags & DT_CONN_TENTATIVE && w->is_request &&
 	    !m->ordinal && m->phase >= DT_HTTP_METHOD && m->phase <= DT_HTTP_VERSION &&
+	    m->bytes <= DT_REQUEST_LINE_BYTES &&
+	    (!(c->flags & DT_CONN_MIDSTREAM) ||
+	     *(const __u32 *)w->f->head == (__u32)DT_BYTES8('P', 'I', 'N', 'G', 0, 0, 0, 0)) &&
 	    dt_take_inline(c, w->f))
 		return 0;
 	dt_desync(w, DT_LOST_UNPARSED, 0);
@@ -168,6 +171,12 @@ static __always_inline int dt_redis_strict(const struct dt_conn *c)
 	if (!(c->flags & DT_CONN_TENTATIVE) || c->request.ordinal)
 		return DT_REDIS_ANY;
 	return c->response.bytes || c->response.ordinal ? DT_REDIS_ARRAY : DT_REDIS_LETTERS;
+}
+
+static __always_inline int dt_redis_how(const struct dt_conn *c)
+{
+	return (c->flags & DT_CONN_PUBSUB ? DT_REDIS_PUBSUB : 0) |
+	       (c->flags & DT_CONN_TENTATIVE && c->desyncs & DT_INLINE ? DT_REDIS_DOUBTED : 0);
 }
 
 static __always_inline long dt_step_once(struct dt_walk *w)
@@ -224,7 +233,7 @@ static __always_inline long dt_step_once(struct dt_walk *w)
 		else if (w->is_request)
 			event = dt_redis_request_run(m, s, dt_redis_strict(c));
 		else
-			event = dt_redis_response_run(m, s, c->flags & DT_CONN_PUBSUB);
+			event = dt_redis_response_run(m, s, dt_redis_how(c));
 		before = s->pos - before;
 		s->left -= before;
 		s->offset += before;
@@ -250,7 +259,7 @@ static __always_inline __u8 dt_guess(struct dt_scratch *s, int is_request, int i
 
 	if (is_request)
 		return dt_redis_is_request(c)		     ? DT_PROTOCOL_REDIS
-		       : dt_http_may_begin(s)		     ? DT_PROTOCOL_HTTP
+		       : dt_http_may_begin(s, is_first)	     ? DT_PROTOCOL_HTTP
 		       : dt_redis_may_be_inline(s, is_first) ? DT_PROTOCOL_REDIS
 							     : DT_PROTOCOL_UNKNOWN;
 	return c == 'H'			 ? DT_PROTOCOL_HTTP
@@ -383,7 +392,7 @@ static __always_inline int dt_is_unlikely(const struct dt_conn *c)
 	const struct dt_walker *m = &c->request;
 
 	if (c->protocol == DT_PROTOCOL_REDIS)
-		return m->at; /* an inline command */
+		return c->desyncs & DT_INLINE;
 	return c->protocol == DT_PROTOCOL_HTTP && !m->ordinal && dt_is_asking(c) &&
 	       !dt_has_asked(c) && (m->phase == DT_HTTP_METHOD || m->flags & DT_HTTP_STRANGE);
 }

@@ -21,7 +21,9 @@ enum dt_bound {
 	DT_CARRY = 24,
 	/* Connections that break their protocol's rules so often are counted by turns instead. */
 	DT_DESYNCS = 4,
-	DT_DESYNCS_MASK = 0x7f,
+	DT_DESYNCS_MASK = 0x3f,
+	/* Beside their number: its first request is an inline command of Redis. */
+	DT_INLINE = 0x40,
 	/* Beside their number: older than the agent, and answered: the next request begins a turn.
 	 */
 	DT_ANSWERED = 0x80,

@@ -126,7 +126,7 @@ static __always_inline int dt_http_is_version(__u64 word)
 
 /* May a request begin at the window's place? What has not come yet may still make it one. A
  * function of its own for its loops. */
-__noinline int dt_http_may_begin(struct dt_scratch *s)
+__noinline int dt_http_may_begin(struct dt_scratch *s, int is_first)
 {
 	__u32 first, begin, space, bytes = 0, line;
 	__u64 word = 0;
@@ -136,7 +136,7 @@ __noinline int dt_http_may_begin(struct dt_scratch *s)
 	if (!s)
 		return 0;
 	begin = s->pos;
-	for (int i = 0; i < DT_EMPTY_BYTES && begin < s->end; i++) {
+	for (int i = 0; is_first && i < DT_EMPTY_BYTES && begin < s->end; i++) {
 		c = dt_byte(s, begin);
 		if (c != '\r' && c != '\n')
 			break;

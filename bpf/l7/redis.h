@@ -51,6 +51,12 @@ enum dt_redis_strict {
 	DT_REDIS_ARRAY = 2,
 };
 
+/* How replies are read. */
+enum dt_redis_how {
+	DT_REDIS_PUBSUB = 1,  /* messages may come that answer no request */
+	DT_REDIS_DOUBTED = 2, /* nothing but an inline command says that this is Redis */
+};
+
 static __always_inline int dt_redis_is_request(__u8 c)
 {
 	return c == '*';
@@ -486,7 +492,6 @@ static __always_inline int dt_redis_value(struct dt_walker *m, struct dt_scratch
 {
 	__u8 c = dt_byte(s, s->pos), is_digit = c >= '0' && c <= '9';
 
-	m->phase = DT_REDIS_LINE;
 	switch (m->segment) {
 	case ':':
 	case '(':
@@ -502,7 +507,7 @@ static __always_inline int dt_redis_value(struct dt_walker *m, struct dt_scratch
 }
 
 static __always_inline int dt_redis_response_step(struct dt_walker *m, struct dt_scratch *s,
-						  int pubsub)
+						  int how)
 {
 	int read;
 
@@ -516,9 +521,10 @@ static __always_inline int dt_redis_response_step(struct dt_walker *m, struct dt
 		read = dt_redis_number(m, s);
 		if (read <= 0)
 			return read ? DT_BAD : DT_GO_ON;
-		return dt_redis_counted(m, pubsub);
+		return dt_redis_counted(m, how & DT_REDIS_PUBSUB);
 	case DT_REDIS_VALUE:
-		return dt_redis_value(m, s);
+		m->phase = DT_REDIS_LINE;
+		return how & DT_REDIS_DOUBTED ? dt_redis_value(m, s) : DT_GO_ON;
 	case DT_REDIS_LINE:
 		return dt_skip_line(s) ? dt_redis_value_end(m, 0) : DT_GO_ON;
 	case DT_REDIS_ERROR:
@@ -549,7 +555,7 @@ __noinline int dt_redis_request_run(struct dt_walker *m, struct dt_scratch *s, i
 	return event;
 }
 
-__noinline int dt_redis_response_run(struct dt_walker *m, struct dt_scratch *s, int pubsub)
+__noinline int dt_redis_response_run(struct dt_walker *m, struct dt_scratch *s, int how)
 {
 	int event = DT_GO_ON;
 
@@ -557,7 +563,7 @@ __noinline int dt_redis_response_run(struct dt_walker *m, struct dt_scratch *s, 
 		return DT_BAD;
 	for (int i = 0; i < DT_REDIS_RUN; i++) {
 		dt_forget_values();
-		event = dt_redis_response_step(m, s, pubsub);
+		event = dt_redis_response_step(m, s, how);
 		if (event || m->skip || s->pos >= s->end)
 			break;
 	}

@@ -67,7 +67,11 @@ def _asked(
 
 
 def _case(
-    name: str, *turns: Turn, closed: bool = False, in_turns: bool = False
+    name: str,
+    *turns: Turn,
+    closed: bool = False,
+    in_turns: bool = False,
+    at_the_beginning: bool = False,
 ) -> Case:
     return Case(
         name=name,
@@ -75,6 +79,7 @@ def _case(
         protocol=Protocol.HTTP,
         closed=closed,
         in_turns=in_turns,
+        at_the_beginning=at_the_beginning,
     )
 
 
@@ -260,6 +265,7 @@ CASES: Final = (
             ),
             _get(),
             in_turns=True,
+            at_the_beginning=True,
         )
         for name, preamble in PREAMBLES.items()
     ),

@@ -109,9 +109,6 @@ def broken(seen: Seen) -> LedgerLine:
     "data",
     [
         *(line for line in NOT_HTTP if line.endswith(b"\n")),  # else it goes on
-        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-        b"FOO / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
     ],
 )
 def test_a_request_that_is_none_is_a_lost_exchange(
@@ -123,6 +120,31 @@ def test_a_request_that_is_none_is_a_lost_exchange(
         no = Chunk(is_request=False, data=b"HTTP/1.1 400 No\r\n\r\n")
         seen = host.feed([*around, *chunks, no, *around], role)
         assert broken(seen) == LedgerLine(1, len(data) + len(no.data))
+
+
+@by_role
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b""),
+        (b"FOO / HTTP/1.1\r\nContent-Length: 3;\r\n\r\n", b"abc"),
+        (b"POST / HTTP/1.1\r\n\r\n", b'{"a": 1}'),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"x\r\n"),
+    ],
+)
+def test_a_request_whose_end_nobody_can_tell_is_answered(
+    host: Host, head: bytes, body: bytes, role: Role
+) -> None:
+    """It ends with its head; what follows is no request, and the next one is found."""
+    no = Chunk(is_request=False, data=b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n")
+    for chunks in ways_of(head + body):
+        around = [request("/"), ANSWER]
+        seen = host.feed([*around, *chunks, no, *around], role)
+        assert [x.outcome for x in seen.exchanges] == [200, 400, 200]
+        assert seen.exchanges[1].request_bytes == len(head)
+        assert seen.lost.get("lost_unparsed", LedgerLine(0, 0)) == LedgerLine(
+            0, len(body)
+        )
 
 
 @by_role

@@ -109,7 +109,12 @@ def test_a_turn_that_came_in_pieces(host: Host) -> None:
         [asked(b"PING x\r\n"), told(b"220 no\r\n")],  # only seemed a protocol
         [asked(GET), asked(GET), told(b"220 no\r\n")],
         [asked(GET), told(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")],
-        [asked(GET), told(OK), *[asked(b"\x00"), asked(GET)] * 4, asked(b"\x00")],
+        [
+            asked(GET),
+            told(OK),
+            *[asked(b"\x00"), asked(GET), told(OK)] * 4,
+            asked(b"\x00"),
+        ],
         [told(b"HELLO\r\n"), asked(b"GET x\r\n"), told(b"+1\r\n")],
     ],
 )

@@ -332,7 +332,9 @@ def test_what_has_no_known_protocol_is_copied_on_demand(
 def test_what_only_looked_like_http_is_copied_from_its_beginning(
     watch: Watch, connect: Callable[..., Ends]
 ) -> None:
-    """Its first pieces say HTTP, the later ones what it is, where that is wanted."""
+    """Its first pieces say HTTP, the answer Redis, whose inline command the line could be; the later ones
+    what it is, where that is wanted.
+    """
     asked, answered = b"get key\r\n", b"END\r\n"
     for with_raw in (False, True):
         with recorded(watch, with_raw=with_raw) as seen:
@@ -340,12 +342,12 @@ def test_what_only_looked_like_http_is_copied_from_its_beginning(
             ends.request(asked[:4])
             ends.call(asked[4:], answered)
             ends.call(asked, answered)
-            streams = (asked * 2, answered * 2) if with_raw else (asked, b"")
+            streams = (asked * 2, answered * 2) if with_raw else (asked, answered)
             assert seen.streams(Role.SERVER) == streams
             for role in (Role.CLIENT, Role.SERVER):
                 protocols = [one.protocol for one in seen.pieces if one.role is role]
-                assert protocols[:2] == [Protocol.HTTP] * 2
-                assert protocols[2:] == [Protocol.UNKNOWN] * 3 * with_raw
+                assert protocols[:3] == [Protocol.HTTP, Protocol.HTTP, Protocol.REDIS]
+                assert protocols[3:] == [Protocol.UNKNOWN] * 2 * with_raw
             counts = seen.recording.read_counts().connections.values()
             assert [one.exchanges for one in counts] == [2, 2] * with_raw
 
