@@ -138,7 +138,8 @@ def test_an_agent_that_starts_and_ends_under_load_stays_right(
         load = pool.submit(
             wrk,
             nginx.url,
-            seconds=LOAD_S,
+            seconds=3
+            * LOAD_S,  # for two agents to start in, which takes seconds under load
             connections=CONNECTIONS,
             keep_alive=keep_alive,
             folder=tmp_path,
