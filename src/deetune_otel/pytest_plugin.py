@@ -112,7 +112,7 @@ class _Replay:
         lines = [f"{self.plan.count:,} exchanges of {self._path.name} → {self._target}"]
         for why, count in self.plan.skipped.most_common():
             lines.append(f"{count:,} not sent: {why.replace('(--', '(--deetune-')}")
-        return [f"deetune: {line}" for line in (*lines, *self._problems)]
+        return [_printable(f"deetune: {line}") for line in (*lines, *self._problems)]
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
@@ -135,7 +135,7 @@ class _Replay:
         verdict = verdict.with_aliases(self._carrier.aliases)
         self._ignored += len(verdict.ignored)
         if verdict.outcome is Outcome.NOT_JUDGED:
-            pytest.skip(verdict.why_not_judged)
+            pytest.skip(_printable(verdict.why_not_judged))
         if verdict.outcome is not Outcome.SAME:
             pytest.fail(_account(verdict, sent), pytrace=False)
 
@@ -299,7 +299,8 @@ def _absolute(folder: Path, name: str) -> Path:
 
 
 def _usage(message: str, hint: str) -> pytest.UsageError:
-    return pytest.UsageError(f"{message}\nhint: {hint}" if hint else message)
+    lines = (message, f"hint: {hint}") if hint else (message,)
+    return pytest.UsageError("\n".join(map(_printable, lines)))
 
 
 def _printable(text: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -15,9 +18,6 @@ from rich.text import Text
 
 from deetune_otel.cli import main, output
 from deetune_otel.cli.errors import CommandError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOSTILE = {
     "\x1b]0;PWN\x07": r"\u001b]0;PWN\u0007",
@@ -107,3 +107,55 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path, name: str) -> None
         output.replacing(tmp_path / name),
     ):
         pass
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd", "/dev/../dev/fd"])
+def test_what_is_open_already_is_written_to(tmp_path: Path, folder: str) -> None:
+    """As /dev/stdout is, which is a link to such a name: also where it leads to a file."""
+    with (tmp_path / "redirected").open("w") as file:
+        target = Path(folder, str(file.fileno()))
+        with output.replacing(target) as path:
+            path.write_text("map")
+        assert os.fstat(file.fileno()).st_size == 3
+    assert [one.name for one in tmp_path.iterdir()] == ["redirected"]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/../dev/stdout", "link/stdout"])
+def test_nothing_in_dev_is_replaced(tmp_path: Path, name: str) -> None:
+    """The block fails on purpose: nothing could take its place, whatever this gave."""
+    (tmp_path / "link").symlink_to("/dev")
+    code = (
+        "import sys; from pathlib import Path; from deetune_otel.cli import output\n"
+        "target = Path(sys.argv[1])\n"
+        "with output.replacing(target) as path: sys.exit(0 if path == target else 9)"
+    )
+    with (tmp_path / "redirected").open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)],
+            stdout=file,
+            check=False,
+        )
+    assert done.returncode == 0
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with output.replacing(pipe) as path:
+        path.write_text("map")
+    reader.join(10)
+    assert read == ["map"]
+    assert pipe.is_fifo()
+
+
+def test_a_planted_link_to_a_pipe_is_replaced(tmp_path: Path) -> None:
+    pipe, target = tmp_path / "pipe", tmp_path / "map.json"
+    os.mkfifo(pipe)
+    target.symlink_to(pipe)
+    with output.replacing(target) as path:
+        path.write_text("map")
+    assert not target.is_symlink()
+    assert target.read_text() == "map"

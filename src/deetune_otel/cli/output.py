@@ -9,12 +9,14 @@ think of it: `print` is safe, and so is the console from here.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -22,6 +24,10 @@ from rich.segment import Segment
 from deetune_otel.cli.errors import CommandError
 
 __all__ = ["cleaned", "console", "raw", "replacing", "visible"]
+
+# Their entries are devices and what this process has open (/dev/stdout, /dev/fd/63): nothing
+# takes their place, whatever they lead to. Only root could have planted something there.
+_HELD: Final = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def visible(text: str) -> str:
@@ -64,13 +70,19 @@ def replacing(target: Path, *, mode: int = 0o600) -> Iterator[Path]:
     """A new file beside `target`, which takes its place when the block is through.
 
     Never a half one, and where `target` is a link, the link is replaced and not what it points to.
-    A device or a pipe (/dev/stdout) is written to as it is. Raises CommandError.
+    A device or a pipe is written to as it is, and so is /dev/stdout, also where it is redirected to
+    a file. Raises CommandError.
     """
-    if target.exists() and not target.is_file() and not target.is_dir():
-        yield target
-        return
     made: Path | None = None
+    fd = -1
     try:
+        if _is_held(target):
+            yield target
+            return
+        if _is_stream(target):
+            fd = os.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            yield Path(f"/dev/fd/{fd}")
+            return
         if target.is_dir():
             raise IsADirectoryError(None, "it is a directory")
         with tempfile.NamedTemporaryFile(
@@ -84,8 +96,24 @@ def replacing(target: Path, *, mode: int = 0o600) -> Iterator[Path]:
         reason = (error.strerror or str(error)).lower()
         raise CommandError(f"cannot write {target}: {reason}") from error
     finally:
+        if fd >= 0:
+            os.close(fd)
         if made is not None:
             made.unlink(missing_ok=True)
+
+
+def _is_held(target: Path) -> bool:
+    folder = target.absolute().parent.resolve()
+    return target.exists() and folder in [one.resolve() for one in _HELD]
+
+
+def _is_stream(target: Path) -> bool:
+    """A device or a pipe of this very name: a link to one may have been planted, as any other."""
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 class _VisibleStream:
