@@ -22,7 +22,21 @@ def test_as_text(target: Target, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "a:", ":80", "a:b", "a:0", "a:65536", "unix:"]
+    "text",
+    [
+        "",
+        "a",
+        "a:",
+        ":80",
+        "a:b",
+        "a:0",
+        "a:65536",
+        "unix:",
+        "http:h:1",
+        "http:/h:1",
+        "a b:80",
+        "a:1/",
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as 127\.0\.0\.1:8081"):
@@ -55,8 +69,13 @@ def test_a_url_is_understood(text: str, target: Target) -> None:
         ("http://a:b", "expected http://"),
         ("http://a:99999", "expected http://"),
         ("http://a?b=c", "expected http://"),
+        ("http://a:0", "expected http://"),
+        ("http://a b:1", "expected http://"),
+        ("me:secret@127.0.0.1:80", "a target has no user"),
+        ("https://me:secret@127.0.0.1", "a target has no user"),
     ],
 )
 def test_a_url_that_is_no_target_says_why(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ValueError, match=why) as raised:
         Target.parse(text)
+    assert "secret" not in str(raised.value)

@@ -34,13 +34,25 @@ class Target(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Target:
         """`127.0.0.1:8081`, `[::1]:8081`, `http://127.0.0.1:8081`, `unix:/run/a.sock`; ValueError."""
+        if "@" in text and not text.startswith(
+            "unix:"
+        ):  # whose password is not repeated
+            raise ValueError("a target has no user: --set-header sets one")
         if "://" in text:
             return cls._of_url(text)
         if text.startswith("unix:") and len(text) > len("unix:"):
             return cls("", 0, text.removeprefix("unix:"))
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not host or not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        is_host = (
+            host and not set(host) & set(" /?#") and host.partition(":")[0] != "http"
+        )
+        if (
+            not is_host
+            or not colon
+            or not (port.isascii() and port.isdigit())
+            or not 0 < int(port) < 65_536
+        ):
             raise ValueError(
                 f"expected an address such as 127.0.0.1:8081 or unix:/run/a.sock, got {text!r}"
             )
@@ -58,16 +70,15 @@ class Target(NamedTuple):
             raise ValueError(f"expected {' or '.join(_PORTS)}, got {text!r}")
         try:
             parts = urlsplit(f"//{rest}")
-            host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+            host = parts.hostname or ""
+            port = _PORTS[scheme] if parts.port is None else parts.port
         except ValueError:
             host, port = "", 0
         if parts_beyond := rest.partition("/")[2]:
             raise ValueError(
                 f"a target has no path ({parts_beyond!r}): --rewrite-path changes it"
             )
-        if "@" in rest:
-            raise ValueError("a target has no user: --set-header sets one")
-        if not host or "?" in rest or "#" in rest:
+        if not host or not port or set(rest) & set(" ?#"):
             raise ValueError(f"expected http://127.0.0.1:8081, got {text!r}")
         return cls(host, port)
 
