@@ -166,40 +166,89 @@ static __always_inline __u32 dt_edge_id(void)
 
 static const struct dt_traffic dt_no_traffic;
 
-static __always_inline void dt_new_edge(const struct dt_edge_key *key, struct dt_edge *fresh)
+/* Whether an owner that has so many of what all share may have one more. */
+static __always_inline int dt_has_room(__u32 own, __u32 kind, __u32 bound)
+{
+	struct dt_share *all = bpf_map_lookup_elem(&shares, &kind);
+	__u64 used = all ? all->made - all->gone : bound;
+
+	return used < bound && own * 4ULL < bound - used;
+}
+
+static __always_inline void dt_count_share(__u32 *own, __u32 kind)
+{
+	struct dt_share *all = bpf_map_lookup_elem(&shares, &kind);
+
+	__sync_fetch_and_add(own, 1);
+	if (all)
+		__sync_fetch_and_add(&all->made, 1);
+}
+
+#define DT_IS_OVERFLOW (1ULL << 32)
+
+enum dt_overflow_bounds {
+	DT_OVERFLOW_PORTS = 8, /* of one owner, with an overflow edge of their own */
+};
+
+static __always_inline int dt_new_edge(const struct dt_edge_key *key, struct dt_edge *fresh)
 {
 	fresh->id = dt_edge_id();
 	fresh->first_ns = bpf_ktime_get_ns();
-	if (!bpf_map_update_elem(&edges, key, fresh, BPF_NOEXIST))
-		bpf_map_update_elem(&traffic, &fresh->id, &dt_no_traffic, BPF_NOEXIST);
+	if (bpf_map_update_elem(&edges, key, fresh, BPF_NOEXIST))
+		return -1;
+	bpf_map_update_elem(&traffic, &fresh->id, &dt_no_traffic, BPF_NOEXIST);
+	return 0;
 }
 
-/* The edge of a key, made when there is none; the owner's overflow edge beyond its cap. */
-static __noinline struct dt_edge *dt_edge_of(struct dt_edge_key *key, struct dt_edge *fresh)
+/* One edge for all peers that have none. A server's ports stay apart: it has few. */
+static __always_inline struct dt_edge *
+dt_overflow_edge_of(struct dt_edge_key *key, struct dt_edge *fresh, struct dt_owner_limit *limit)
 {
-	struct dt_edge *edge = bpf_map_lookup_elem(&edges, key);
-	struct dt_owner_limit *limit;
+	struct dt_edge *edge;
 
-	if (edge)
-		return edge;
-	limit = dt_limit_of(key->owner_id);
-	if (limit && __sync_fetch_and_add(&limit->edges, 1) < dt_edge_cap_per_owner) {
-		dt_new_edge(key, fresh);
-		edge = bpf_map_lookup_elem(&edges, key);
-		if (edge)
-			return edge;
-	}
-	/* one edge for all further peers */
 	__builtin_memset(key->address, 0, sizeof(key->address));
 	if (key->role == DT_ROLE_CLIENT)
 		key->port = 0;
 	edge = bpf_map_lookup_elem(&edges, key);
 	if (edge)
 		return edge;
+	if (limit->overflow_edges >= DT_OVERFLOW_PORTS) {
+		key->port = 0;
+		edge = bpf_map_lookup_elem(&edges, key);
+		if (edge)
+			return edge;
+	}
 	__builtin_memset(fresh->path, 0, sizeof(fresh->path));
 	fresh->overflow = 1;
-	dt_new_edge(key, fresh);
+	if (!dt_new_edge(key, fresh))
+		__sync_fetch_and_add(&limit->overflow_edges, 1);
 	return bpf_map_lookup_elem(&edges, key);
+}
+
+/* The edge of a key, made when there is none; beyond the owner's share, its overflow edge. Its id,
+ * 0 without memory, and DT_IS_OVERFLOW. Not static, so that the verifier looks at it once. */
+__noinline __u64 dt_edge_of(struct dt_edge_key *key, struct dt_edge *fresh)
+{
+	struct dt_owner_limit *limit;
+	struct dt_edge *edge;
+
+	if (!key || !fresh)
+		return 0;
+	edge = bpf_map_lookup_elem(&edges, key);
+	limit = dt_limit_of(key->owner_id);
+	if (!limit)
+		return 0;
+	if (!edge && limit->edges < dt_edge_cap_per_owner &&
+	    dt_has_room(limit->edges, DT_SHARED_EDGES, dt_max_edges)) {
+		if (!dt_new_edge(key, fresh))
+			dt_count_share(&limit->edges, DT_SHARED_EDGES);
+		edge = bpf_map_lookup_elem(&edges, key);
+	}
+	if (!edge)
+		edge = dt_overflow_edge_of(key, fresh, limit);
+	if (!edge)
+		return 0;
+	return edge->overflow ? DT_IS_OVERFLOW | edge->id : edge->id;
 }
 
 /* t does the I/O of this connection, or holds it. */
@@ -221,7 +270,8 @@ static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk, struct ta
 {
 	struct dt_edge_key key = { .role = c->role, .transport = c->transport };
 	int is_server = c->role == DT_ROLE_SERVER;
-	struct dt_edge fresh = {}, *edge;
+	struct dt_edge fresh = {};
+	__u64 edge;
 
 	dt_find_owner(c, t);
 	key.owner_id = c->owner_id;
@@ -238,8 +288,8 @@ static __noinline int dt_find_edge(struct dt_conn *c, struct sock *sk, struct ta
 			hash[0] = (hash[0] ^ words[i]) * DT_HASH_PRIME;
 	}
 	edge = dt_edge_of(&key, &fresh);
-	c->edge = edge ? edge->id : 0; /* 0: no room at all */
-	c->edge_overflow = !edge || edge->overflow;
+	c->edge = edge;
+	c->edge_overflow = !edge || edge & DT_IS_OVERFLOW;
 	dt_connected(c);
 	return 0;
 }
@@ -266,8 +316,45 @@ static __always_inline void dt_bucket(__u64 *buckets, __u64 bytes)
 
 static const struct dt_series dt_no_series;
 
-/* The series of a key, made when there is none; where all goes when there is no room. */
-static __always_inline struct dt_series *dt_series_of(const struct dt_series_key *key, __u32 role)
+static __always_inline struct dt_series *dt_insert_series(const struct dt_series_key *key,
+							  __u32 *own, int is_shared)
+{
+	if (!bpf_map_update_elem(&series, key, &dt_no_series, BPF_NOEXIST)) {
+		if (is_shared)
+			dt_count_share(own, DT_SHARED_SERIES);
+		else
+			__sync_fetch_and_add(own, 1);
+	}
+	return bpf_map_lookup_elem(&series, key);
+}
+
+/* A key that has no series yet. Beyond the owner's share its operations are counted together, and
+ * its outcomes as well beyond two for each of its edges: always with the edge and the protocol. */
+static __noinline struct dt_series *dt_new_series(struct dt_series_key *key, __u32 owner_id)
+{
+	struct dt_owner_limit *limit = dt_limit_of(owner_id);
+	struct dt_series *v;
+
+	if (!limit)
+		return 0;
+	if (dt_has_room(limit->series, DT_SHARED_SERIES, dt_max_series)) {
+		v = dt_insert_series(key, &limit->series, 1);
+		if (v)
+			return v;
+	}
+	if (key->signature >= DT_SIGNATURE_HASHES)
+		key->signature = DT_SIGNATURE_OVERFLOW;
+	v = bpf_map_lookup_elem(&series, key);
+	if (!v && limit->overflow_series >= 2 * (limit->edges + limit->overflow_edges)) {
+		key->outcome = 0;
+		v = bpf_map_lookup_elem(&series, key);
+	}
+	return v ?: dt_insert_series(key, &limit->overflow_series, 0);
+}
+
+/* The series of a key, made when there is none; where all goes when there is no memory. */
+static __always_inline struct dt_series *dt_series_of(const struct dt_series_key *key,
+						      __u32 owner_id, __u32 role)
 {
 	struct dt_series_key here = *key;
 	struct dt_series *v = bpf_map_lookup_elem(&series, &here);
@@ -275,11 +362,11 @@ static __always_inline struct dt_series *dt_series_of(const struct dt_series_key
 
 	if (v)
 		return v;
-	bpf_map_update_elem(&series, &here, &dt_no_series, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&series, &here);
+	v = dt_new_series(&here, owner_id);
+	if (!v || here.signature != key->signature || here.outcome != key->outcome)
+		dt_note(DT_OVERFLOW_SERIES, 1, 0);
 	if (v)
 		return v;
-	dt_note(DT_OVERFLOW_SERIES, 1, 0);
 	i = (here.protocol * 4 + role) & (DT_SERIES_OVERFLOWS - 1);
 	return bpf_map_lookup_elem(&series_overflow, &i);
 }
@@ -317,7 +404,7 @@ __noinline int dt_count(struct dt_conn *c, const struct dt_exchange *x)
 
 	if (!c || !x)
 		return 0;
-	v = dt_series_of(&x->key, c->role);
+	v = dt_series_of(&x->key, c->owner_id, c->role);
 	if (!v)
 		return 0;
 	dt_add(v, x);

@@ -75,8 +75,7 @@ static __noinline int dt_destination(const struct dt_scratch *s, struct task_str
 	return start.family == DT_AF_INET ? 0 : -1;
 }
 
-static __noinline struct dt_edge *dt_udp_edge(struct dt_conn *c, __u8 role,
-					      const struct dt_ends *ends)
+static __noinline __u64 dt_udp_edge(struct dt_conn *c, __u8 role, const struct dt_ends *ends)
 {
 	struct dt_edge_key key = {
 		.owner_id = c->owner_id,
@@ -111,7 +110,7 @@ static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const st
 		.transport = DT_TRANSPORT_UDP,
 		.port = l->port,
 	};
-	struct dt_edge fresh = {}, *edge;
+	struct dt_edge fresh = {};
 	struct dt_exchange *x = &s->exchange;
 	struct dt_series *v;
 
@@ -119,12 +118,10 @@ static __noinline int dt_lookup_failed(const struct dt_lookup_key *key, const st
 		return 0; /* answered meanwhile */
 	*x = (struct dt_exchange){};
 	dt_lookup_ends(l, x, bpf_ktime_get_ns());
-	if (!x->key.edge) {
-		edge = dt_edge_of(&nobody, &fresh);
-		x->key.edge = edge ? edge->id : 0;
-	}
+	if (!x->key.edge)
+		x->key.edge = dt_edge_of(&nobody, &fresh);
 	x->key.end = DT_END_CLOSED;
-	v = dt_series_of(&x->key, l->role);
+	v = dt_series_of(&x->key, l->owner_id, l->role);
 	if (v)
 		dt_add(v, x);
 	dt_note(DT_COUNTED, 1, x->request.bytes);
@@ -204,6 +201,7 @@ static __noinline int dt_dns_answer(struct dt_conn *c, struct dt_scratch *s,
 	struct dt_exchange *x = &s->exchange;
 	__u32 edge = edge_bytes >> 32, bytes = edge_bytes;
 	struct dt_series *v;
+	__u32 owner_id;
 	__u8 role;
 
 	*x = (struct dt_exchange){};
@@ -214,6 +212,7 @@ static __noinline int dt_dns_answer(struct dt_conn *c, struct dt_scratch *s,
 	}
 	dt_lookup_ends(l, x, s->now);
 	role = l->role;
+	owner_id = l->owner_id;
 	if (bpf_map_delete_elem(&lookups, key)) {
 		dt_note(DT_LOST_UNANSWERED, 0, bytes);
 		return 0; /* another thread had it, or it was given up */
@@ -222,7 +221,7 @@ static __noinline int dt_dns_answer(struct dt_conn *c, struct dt_scratch *s,
 	x->key.outcome = m->code;
 	if (role == DT_ROLE_SERVER)
 		x->key.edge = edge; /* only now is the client known */
-	v = dt_series_of(&x->key, role);
+	v = dt_series_of(&x->key, owner_id, role);
 	if (v)
 		dt_add(v, x);
 	dt_note(DT_COUNTED, 1, x->request.bytes + bytes);
@@ -278,7 +277,7 @@ static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct tas
 	struct dt_dns_message m = {};
 	struct dt_ends ends = {};
 	struct dt_traffic *v;
-	struct dt_edge *edge;
+	__u64 edge;
 	int is_send = dt_is_send(context), is_dns;
 	__u8 role = c->role;
 
@@ -319,12 +318,12 @@ static __noinline int dt_datagram(struct sock *sk, struct dt_conn *c, struct tas
 	edge = dt_udp_edge(c, role, &ends);
 	if (!edge)
 		return 0;
-	v = dt_traffic_of(edge->id);
+	v = dt_traffic_of(edge);
 	if (v)
 		__sync_fetch_and_add(is_send ? &v->sent_bytes : &v->received_bytes, bytes);
-	c->edge = edge->id;
-	c->edge_overflow = edge->overflow;
+	c->edge = edge;
+	c->edge_overflow = (edge & DT_IS_OVERFLOW) != 0;
 	if (is_dns)
-		dt_dns(c, s, &m, edge->id, role, bytes);
+		dt_dns(c, s, &m, edge, role, bytes);
 	return 0;
 }

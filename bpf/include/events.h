@@ -122,11 +122,26 @@ struct dt_owner_limit {
 	__u32 budget;	     /* spans a second; 0: the default */
 	__u32 drop_below;    /* by hash: upper 32 bits of the identity's hash; 0: keep all */
 	__u32 operations;    /* distinct operations seen */
-	__u32 edges;	     /* distinct edges seen */
+	__u32 edges;	     /* of its own, without overflow edges */
 	__u32 trust;	     /* bits of enum dt_trust */
 	__u32 recorded;	     /* enum dt_owner_recorded, written by user space */
 	__u32 wondered;	     /* client requests whose cause is not told before there is trust */
-	__u32 pad;
+	__u32 series;	     /* of its own */
+	__u32 overflow_edges;
+	__u32 overflow_series;
+};
+
+/* map shares: ARRAY enum dt_shared -> dt_share. What all owners share: one may have a quarter of
+ * what is left, so that the next finds room as well. */
+enum dt_shared {
+	DT_SHARED_EDGES = 0,
+	DT_SHARED_SERIES = 1,
+	DT_SHARED_KINDS = 2,
+};
+
+struct dt_share {
+	__u64 made; /* written by the kernel; without overflow edges and series */
+	__u64 gone; /* written by user space: those of owners that it forgot */
 };
 
 /* What an owner's threads were seen to do with requests in hand. One that waits for one thing at a
@@ -156,7 +171,7 @@ struct dt_edge {
 	__u64 first_ns; /* CLOCK_MONOTONIC: its first connection */
 	__u8 local_address[16];
 	__u32 id;
-	__u32 overflow; /* 1: stands for all peers beyond the cap; address is zero */
+	__u32 overflow; /* 1: stands for all peers that have no edge; address is zero */
 	char path[64];	/* Unix sockets: the server's path, first byte 0x40 for abstract */
 };
 
@@ -200,8 +215,10 @@ struct dt_join {
 };
 
 /* map series: HASH dt_series_key -> dt_series. Inserted and added to by the kernel; deleted by
- * user space after its owner ended. map series_overflow: ARRAY (protocol * 4 + role) -> the same,
- * for when series is full. The count is the sum of duration_buckets. */
+ * user space after its owner ended. An owner that has its share of them counts further operations
+ * as DT_SIGNATURE_OVERFLOW, and of those beyond two for each of its edges all outcomes as 0.
+ * map series_overflow: ARRAY (protocol * 4 + role) -> the same, for when there is no memory.
+ * The count is the sum of duration_buckets. */
 struct dt_series_key {
 	__u64 signature;
 	__u32 edge;
@@ -230,7 +247,7 @@ enum dt_ledger_line {
 	DT_SEEN = 0,	/* bytes: read or written on observed sockets; exchanges: requests opened */
 	DT_COUNTED = 1, /* in a series (or series_overflow) */
 	/* not lost, beside the balance */
-	DT_OVERFLOW_SERIES = 2,	    /* counted in series_overflow: the map was full */
+	DT_OVERFLOW_SERIES = 2,	    /* counted with other operations: its owner had its share */
 	DT_OVERFLOW_EDGES = 3,	    /* counted under an overflow edge */
 	DT_OVERFLOW_OPERATIONS = 4, /* counted under DT_SIGNATURE_OVERFLOW and the like */
 	DT_SPANS_BUDGET = 5,	    /* exchanges with no span: over the budget */

@@ -12,7 +12,9 @@ const volatile __u64 dt_slow_ns = 1000000000;
 const volatile __u32 dt_default_budget = 100;
 const volatile __u32 dt_operation_cap = 500;
 const volatile __u32 dt_edge_cap_per_owner = 4096;
-const volatile __u32 dt_only_netns; /* inode number; 0: all */
+const volatile __u32 dt_max_edges = 32768;  /* of all owners, but for overflow edges */
+const volatile __u32 dt_max_series = 65536; /* likewise */
+const volatile __u32 dt_only_netns;	    /* inode number; 0: all */
 const volatile __u8 dt_observe_unix = 1;
 const volatile __u8 dt_observe_udp = 1;
 const volatile __u8 dt_observe_own; /* calls of the agent's endpoint */
@@ -59,6 +61,13 @@ struct { /* owner id -> limits */
 	__type(key, __u32);
 	__type(value, struct dt_owner_limit);
 } owner_limits SEC(".maps");
+
+struct { /* enum dt_shared -> how much of it there is */
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DT_SHARED_KINDS);
+	__type(key, __u32);
+	__type(value, struct dt_share);
+} shares SEC(".maps");
 
 struct { /* edge_key -> edge; kernel inserts, user space deletes */
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -137,7 +146,7 @@ enum dt_overflow_size {
 	DT_SERIES_OVERFLOWS = 64,
 };
 
-struct { /* where exchanges are counted when series is full */
+struct { /* where exchanges are counted when there is no memory for a series */
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DT_SERIES_OVERFLOWS);
 	__type(key, __u32);

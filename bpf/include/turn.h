@@ -10,7 +10,7 @@
 static __always_inline void dt_turn_add(struct dt_conn *c, __u64 request, __u64 response)
 {
 	struct dt_series_key key = { .edge = c->edge };
-	struct dt_series *v = dt_series_of(&key, c->role);
+	struct dt_series *v = dt_series_of(&key, c->owner_id, c->role);
 
 	if (!v)
 		return;

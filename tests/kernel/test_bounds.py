@@ -30,6 +30,8 @@ SLOTS: Final = 16  # DT_SLOTS
 SPILLED: Final = 8
 OPERATIONS: Final = 3
 EDGES: Final = 2
+PORTS_APART: Final = 8  # DT_OVERFLOW_PORTS
+NAMED: Final = 16  # DT_SIGNATURE_HASHES
 CAPPED: Final = {
     "operations_per_owner": OPERATIONS,
     "edges_per_owner": EDGES,
@@ -124,41 +126,79 @@ def test_more_in_flight_than_the_spill_map_holds(capped: Watch, ends: Ends) -> N
         assert found[Call(role, Protocol.REDIS, 2)] == Calls(1, len(ping), len(wrong))
 
 
-def test_more_series_than_the_map_holds(watching: Watching) -> None:
-    """Failed connects to many servers: what has no series of its own is in the common one."""
-    refused = 30
-    with watching(max_series=4) as watch:
+def test_a_prober_leaves_edges_for_others(watching: Watching) -> None:
+    """What it calls beyond its share is still its own, by role and protocol; nobody else loses."""
+    shared, ports = 64, 60
+    with watching(max_edges=shared) as watch:
+        with Actor() as prober, Actor() as server:
+            call_each(prober, server, ports)
+            edges = watch.edges(prober.pid)
+            named = [edge for edge in edges if not edge.overflow]
+            assert 1 <= len(named) <= shared // 4
+            assert [edge.role for edge in edges if edge.overflow] == [Role.CLIENT]
+            for actor, role in ((prober, Role.CLIENT), (server, Role.SERVER)):
+                assert watch.count(http(role), actor.pid) == ports
+            for _ in range(4):
+                with Actor() as client, Actor() as other:
+                    call_each(client, other, 1)
+                    assert [
+                        edge.overflow for edge in watch.edges(client.pid, other.pid)
+                    ] == [False, False]
+            ended = watch.owners({prober.pid, server.pid})
+        watch.kernel.forget_owners(ended)
         with Actor() as client, Actor() as server:
+            call_each(client, server, ports)
+            again = [edge for edge in watch.edges(client.pid) if not edge.overflow]
+            assert len(again) >= len(named) - 4 * 2  # those four pairs still have theirs
+        assert not any(key.edge_id == 0 for key in watch.kernel.read_series())
+
+
+def test_overflow_edges_of_a_server_are_few(watching: Watching) -> None:
+    """However many ports it listens on, so that their own number is a bound as well."""
+    with (
+        watching(edges_per_owner=0) as watch,
+        Actor() as client,
+        Actor() as server,
+    ):
+        call_each(client, server, PORTS_APART + 4)
+        edges = watch.edges(server.pid)
+        assert all(edge.overflow for edge in edges)
+        assert [edge.server_port for edge in edges].count(0) == 1
+        assert len(edges) == PORTS_APART + 1
+        assert watch.count(http(Role.SERVER), server.pid) == PORTS_APART + 4
+
+
+def test_more_series_than_a_process_may_have(watching: Watching) -> None:
+    """Operations are counted together, then outcomes: never without the edge and the protocol."""
+    refused, statuses = 30, range(200, 260)
+    with watching(max_series=64) as watch:
+        with Actor() as prober, Actor() as client, Actor() as server:
             for _ in range(refused):
                 nobody = ("127.0.0.1", free_port())
-                assert client.call("connect_error", nobody) == errno.ECONNREFUSED
+                assert prober.call("connect_error", nobody) == errno.ECONNREFUSED
             call = Call(Role.CLIENT, Protocol.CONNECT, errno.ECONNREFUSED)
-            own = watch.count(call, client.pid)
-            assert own <= 4
-            common = [
-                value
-                for key, value in watch.kernel.read_series().items()
-                if key.edge_id == 0
-                and (key.protocol, key.overflow_role) == (Protocol.CONNECT, Role.CLIENT)
-            ]
-            assert [value.count for value in common] == [refused - own]
+            assert watch.count(call, prober.pid) == refused
             listener, address = server.listen()
             ends = Ends(client.connect(address), listener.accept())
-            statuses = range(200, 260)
             for status in statuses:
                 ends.call(get(), response(b"", status))
             for actor, role in ((client, Role.CLIENT), (server, Role.SERVER)):
-                mine = sum(
-                    n.number for c, n in watch.calls(actor.pid).items() if c != call
-                )
-                rest = sum(
-                    value.count
-                    for key, value in watch.kernel.read_series().items()
-                    if (key.edge_id, key.protocol, key.overflow_role)
-                    == (0, Protocol.HTTP, role)
-                )
-                assert mine + rest >= len(statuses)
-                assert mine <= 4
+                found = {
+                    call.outcome: calls.number
+                    for call, calls in watch.calls(actor.pid).items()
+                    if (call.role, call.protocol) == (role, Protocol.HTTP)
+                }
+                assert sum(found.values()) == len(statuses)
+                assert found[0] > 30  # of statuses that have no series of their own
+                assert all(found[status] == 1 for status in found.keys() - {0})
+            over = watch.noted("overflow_series").exchanges
+            assert over >= 2 * 30
+            with Actor() as late, Actor() as other:
+                call_each(late, other, 1)
+                for actor in (late, other):
+                    ((_, key, value),) = watch.series(actor.pid)
+                    assert (key.outcome, value.count) == (200, 1)
+                    assert key.signature >= NAMED
 
         def all_is_there() -> bool:
             total = sum(one.count for one in watch.kernel.read_series().values())
@@ -169,13 +209,14 @@ def test_more_series_than_the_map_holds(watching: Watching) -> None:
             "the series hold what the ledger counted",
             timeout_s=BUSY_DEADLINE_S,
         )
-        over = watch.noted("overflow_series").exchanges
-        in_common = sum(
-            value.count
-            for key, value in watch.kernel.read_series().items()
-            if key.edge_id == 0
-        )
-        assert over >= in_common > 0
+        assert not any(key.edge_id == 0 for key in watch.kernel.read_series())
+
+
+def call_each(client: Actor, server: Actor, ports: int) -> None:
+    """One request to each of so many ports of the server's."""
+    for _ in range(ports):
+        listener, address = server.listen()
+        Ends(client.connect(address), listener.accept()).call(get(), OK)
 
 
 def test_a_ring_that_nobody_reads(watching: Watching) -> None:

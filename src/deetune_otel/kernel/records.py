@@ -82,7 +82,15 @@ class _CauseFound(IntEnum):
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "dt_owner_key": ("start_ns", "pid", "netns"),
     "dt_owner": ("cgroup_id", "id", "local_pid", "parent_pid", "comm"),
-    "dt_owner_limit": ("budget", "drop_below", "trust", "recorded"),
+    "dt_owner_limit": (
+        "budget",
+        "drop_below",
+        "trust",
+        "recorded",
+        "edges",
+        "series",
+    ),
+    "dt_share": ("made", "gone"),
     "dt_edge_key": ("address", "owner_id", "port", "role", "transport"),
     "dt_edge": ("local_address", "id", "overflow", "path", "first_ns"),
     "dt_traffic": (

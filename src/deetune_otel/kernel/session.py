@@ -86,6 +86,7 @@ _MAPS: Final = {
     "owners": (MapType.HASH, "dt_owner_key", "dt_owner"),
     "owner_limits": (MapType.ARRAY, "", "dt_owner_limit"),
     "owner_ids": (MapType.QUEUE, "", ""),
+    "shares": (MapType.ARRAY, "", "dt_share"),
     "edges": (MapType.HASH, "dt_edge_key", "dt_edge"),
     "series": (MapType.HASH, "dt_series_key", "dt_series"),
     "traffic": (MapType.HASH, "", "dt_traffic"),
@@ -105,6 +106,10 @@ _MAPS: Final = {
     "recording_ledger": (MapType.PERCPU_ARRAY, "", "dt_ledger"),
 }
 _BPF_F_MMAPABLE: Final = 1 << 10
+# Of map shares: which number of an owner's limits each is the sum of.
+_SHARED: Final = {"edges": 0, "series": 1}
+# Eight ports of a server's, then one for each role and transport.
+_OVERFLOW_EDGES_PER_OWNER: Final = 16
 # Records taken by one poll(): 0.3 MB of them, 3 ms to decode.
 _RECORDS_PER_POLL: Final = 512
 _U32: Final = struct.Struct("=I")
@@ -131,6 +136,7 @@ class KernelSettings:
     edges_per_owner: int = 4096
     # The hashes grow as they fill: a high bound costs nothing before it is needed.
     max_owners: int = 4096
+    # Of these two an owner may have a quarter of what is left, and overflow ones beside.
     max_edges: int = 1 << 15
     max_series: int = 1 << 16  # 0.4 KB each
     max_operations: int = 1 << 17  # of all owners
@@ -146,6 +152,8 @@ class KernelSettings:
             "dt_default_budget": self.spans_per_second,
             "dt_operation_cap": self.operations_per_owner,
             "dt_edge_cap_per_owner": self.edges_per_owner,
+            "dt_max_edges": self.max_edges,
+            "dt_max_series": self.max_series,
             "dt_observe_unix": int(self.observe_unix),
             "dt_observe_own": int(self.observe_own),
             "dt_observe_udp": int(self.observe_udp),
@@ -155,14 +163,15 @@ class KernelSettings:
     @property
     def map_sizes(self) -> dict[str, int]:
         """Entries (of the ring: bytes) by map."""
+        edges = self.max_edges + _OVERFLOW_EDGES_PER_OWNER * (self.max_owners + 1)
         return {
             "owners": self.max_owners,
             "owner_ids": self.max_owners,
             "owner_limits": self.max_owners + 1,  # owner 0 is "other processes"
-            "edges": self.max_edges,
-            "traffic": self.max_edges,
-            "joins": 2 * self.max_edges,
-            "series": self.max_series,
+            "edges": edges,
+            "traffic": edges,
+            "joins": 2 * edges,
+            "series": self.max_series + 2 * edges,
             "operations": self.max_operations,
             "kept_segments": max(1, len(self.kept_segments)),
             "live": self.max_connections,
@@ -206,6 +215,8 @@ class Kernel:
         self._attachments: dict[str, Attachment] = {}
         self._limit_layout = records.layout("dt_owner_limit")
         self._limits = stack.enter_context(_mapped(bpf.maps["owner_limits"]))
+        self._share_layout = records.layout("dt_share")
+        self._shares = stack.enter_context(_mapped(bpf.maps["shares"]))
         self._operation_cache = stack.enter_context(
             _mapped(bpf.maps["operation_cache"])
         )
@@ -280,7 +291,7 @@ class Kernel:
         return self._with_unix_paths(found)
 
     def read_series(self) -> dict[SeriesKey, SeriesValue]:
-        """All counts since the programs were loaded; overflow series have edge_id 0.
+        """All counts since the programs were loaded; for what had no memory, edge_id is 0.
 
         Ends the Unix connections that are gone first, and the DNS look-ups that nobody
         answered: nothing else tells of their end. A bucket of empty bodies can be one too small
@@ -467,6 +478,7 @@ class Kernel:
             for owner_id in self._delete_owners(maps["owners"], owner_ids):
                 if not owner_id:  # "other processes": nobody's number
                     continue
+                self._give_back_shares(owner_id)
                 self._limits[owner_id * size : (owner_id + 1) * size] = bytes(size)
                 maps["owner_ids"].push(_U32.pack(owner_id))
         return last
@@ -582,6 +594,16 @@ class Kernel:
             trust: int = _U32.unpack_from(self._limits, at)[0]
         return trust
 
+    def _give_back_shares(self, owner_id: int) -> None:
+        """What an owner had of what all share is free again."""
+        limits = owner_id * self._limit_layout.size
+        for name, index in _SHARED.items():
+            at = limits + self._limit_layout.offset(name)
+            gone = index * self._share_layout.size + self._share_layout.offset("gone")
+            total = _U64.unpack_from(self._shares, gone)[0]
+            total += _U32.unpack_from(self._limits, at)[0]
+            _U64.pack_into(self._shares, gone, total)
+
     def _set_limits(self, owner_id: int, **values: int) -> None:
         # Through shared memory, one word at a time: a map update would write the whole struct,
         # and set back the counts that the kernel keeps beside.
@@ -696,7 +718,7 @@ def _configure(bpf: BpfObject, settings: KernelSettings) -> None:
         if name not in bpf.maps:
             raise LookupError(f"no map {name}")
         bpf.maps[name].max_entries = size
-    for name in ("owner_limits", "operation_cache"):
+    for name in ("owner_limits", "shares", "operation_cache"):
         bpf.maps[name].add_flags(_BPF_F_MMAPABLE)
 
 
