@@ -149,7 +149,9 @@ def test_a_prober_leaves_edges_for_others(watching: Watching) -> None:
         with Actor() as client, Actor() as server:
             call_each(client, server, ports)
             again = [edge for edge in watch.edges(client.pid) if not edge.overflow]
-            assert len(again) >= len(named) - 4 * 2  # those four pairs still have theirs
+            assert (
+                len(again) >= len(named) - 4 * 2
+            )  # those four pairs still have theirs
         assert not any(key.edge_id == 0 for key in watch.kernel.read_series())
 
 

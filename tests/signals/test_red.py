@@ -20,13 +20,13 @@ from deetune_otel.model import (
     Service,
     Transport,
 )
+from deetune_otel.naming import no_edge
 from deetune_otel.protocols.routes import OVERFLOW
 from deetune_otel.signals.red import (
     OVERFLOW_SERVICE,
     Accumulators,
     Collection,
     identify,
-    overflow_edge,
 )
 from deetune_otel.signals.values import ZERO, minus, plus
 
@@ -166,9 +166,7 @@ def test_the_kernels_overflow_is_marked() -> None:
     by_edge = dict(identify(SHOP, edge(over=True), GET, key()).attributes)
     assert by_edge["otel.metric.overflow"] is True
     by_map = dict(
-        identify(
-            OVERFLOW_SERVICE, overflow_edge(Role.SERVER), OVERFLOW, key()
-        ).attributes
+        identify(OVERFLOW_SERVICE, no_edge(Role.SERVER), OVERFLOW, key()).attributes
     )
     assert by_map == {"otel.metric.overflow": True, "http.response.status_code": 200}
     by_signature = identify(SHOP, edge(), OVERFLOW, key()._replace(signature=1))

@@ -873,6 +873,31 @@ def test_counts_of_no_edge_are_others(host: Host) -> None:
     assert host.node("other").kind is NodeKind.OTHER
 
 
+def test_what_is_known_of_an_overflow_edge_is_said(host: Host) -> None:
+    """Its joined peers are who they are, and each call is one; the rest is of others."""
+    probing = host.meet(WEB, edge(overflow=True, peer_address=""))
+    probed = host.meet(API, edge(Role.SERVER, overflow=True, peer_address=""))
+    job = host.meet(JOB, serves())
+    host.graph.join(probing, probed, 3)
+    host.graph.join(probing, job, 1)
+    host.traffic(probing, 5)
+    host.traffic(probed, 3)
+    host.traffic(job, 1)
+    host.read(2)
+    host.call(probing, 9)
+    host.call(probed, 6)
+    host.call(job, 2)
+    host.read()
+    assert host.shape() == {
+        (WEB_ID, API_ID): 6,
+        (WEB_ID, JOB_ID): 2,
+        (WEB_ID, "other"): 1,
+    }
+    assert {one.ends for one in host.map().edges if one.server != "other"} == {
+        Ends.BOTH
+    }
+
+
 def test_edges_over_the_bound_are_others() -> None:
     host = Host(Graph(start_unix_ns=0, host="h", version="1", max_edges=3))
     for n in range(10):

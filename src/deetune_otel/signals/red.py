@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-from deetune_otel.model import Edge, Service, Transport
+from deetune_otel.model import Service
 from deetune_otel.protocols import PROTOCOLS, measuring_module
 from deetune_otel.protocols.routes import OVERFLOW_ATTRIBUTE
 from deetune_otel.signals.resource import ServiceKey, service_key
@@ -24,6 +24,7 @@ from deetune_otel.signals.values import ZERO, minus, plus
 
 if TYPE_CHECKING:
     from deetune_otel.model import (
+        Edge,
         Operation,
         Protocol,
         Role,
@@ -39,7 +40,6 @@ __all__ = [
     "SeriesId",
     "ServiceSeries",
     "identify",
-    "overflow_edge",
 ]
 
 # The SDK's own default for one instrument.
@@ -95,20 +95,6 @@ class _ServiceSums:
     service: Service
     sums: dict[SeriesId, _Sum] = field(default_factory=dict)
     ended_unix_ns: int | None = None
-
-
-def overflow_edge(role: Role) -> Edge:
-    """The edge of the kernel's own overflow series, which have none: all peers, any service."""
-    return Edge(
-        id=0,
-        owner_id=0,
-        role=role,
-        transport=Transport.TCP,
-        peer_address="",
-        server_port=0,
-        local_address="",
-        overflow=True,
-    )
 
 
 def identify(

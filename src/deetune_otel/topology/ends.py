@@ -198,6 +198,8 @@ class KernelEnd:
 
     def elsewhere(self, places: Places) -> Place:
         """Who is at the other end where no join says it."""
+        if self.edge.overflow:
+            return OTHER
         found = {}
         for far in self.valid_answers():
             place = (

@@ -707,8 +707,6 @@ class Graph:
 
     def _bounded(self, end: KernelEnd, place: Place) -> Place:
         """A server's callers by address, up to a bound of them."""
-        if end.edge.overflow:
-            return OTHER
         if place.kind is not NodeKind.CLIENTS or not place.host:
             return place
         clients = self._nodes[end.owner.id].clients
