@@ -169,7 +169,7 @@ class KernelSettings(Section):
     max_series: int = field(
         default=16384,
         metadata=about(
-            "Series (peer, operation and outcome of a process) that are counted apart; what is over it is counted in an overflow series.",
+            "Series (peer, operation and outcome of a process) that are counted apart. A process may have a quarter of what is left; what it does beyond that is counted by peer and protocol, operations together.",
             least=64,
             most=1 << 20,
         ),
@@ -177,7 +177,7 @@ class KernelSettings(Section):
     max_edges: int = field(
         default=4096,
         metadata=about(
-            "Pairs of process and peer that are told apart; the rest share an overflow peer.",
+            "Pairs of process and peer that are told apart. A process may have a quarter of what is left; its further peers are counted together, in its own name.",
             least=16,
             most=1 << 18,
         ),
