@@ -149,7 +149,7 @@ static __always_inline long dt_event(struct dt_walk *w, int event)
 		return 1;
 	}
 	if (w->is_request && c->protocol == DT_PROTOCOL_HTTP && m->phase <= DT_HTTP_METHOD &&
-	    m->ordinal != c->response.ordinal) {
+	    (__s32)(m->ordinal - c->response.ordinal) > 0) {
 		dt_stray(w);
 		return 1;
 	}
@@ -381,7 +381,8 @@ static __always_inline __u32 dt_rest_of(const struct dt_conn *c)
 		return DT_LOST_MIDSTREAM;
 	/* a preamble, or empty lines, and no request: who looks whether the server is there */
 	if (c->flags & DT_CONN_TENTATIVE && c->protocol == DT_PROTOCOL_HTTP &&
-	    !c->request.ordinal && c->request.phase == DT_PHASE_START)
+	    !c->request.ordinal &&
+	    (c->request.phase == DT_PHASE_START || c->request.phase == DT_HTTP_PREAMBLE))
 		return DT_LOST_NOT_A_CALL;
 	return DT_LOST_UNPARSED;
 }

@@ -11,7 +11,8 @@
 #include "http_path.h"
 
 enum dt_http_phase {
-	DT_HTTP_METHOD = DT_PHASE_PROTOCOL,
+	DT_HTTP_PREAMBLE = DT_PHASE_PROTOCOL, /* of the PROXY protocol, version 2 */
+	DT_HTTP_METHOD,
 	DT_HTTP_PATH,
 	DT_HTTP_PARAMETERS, /* of a segment of it */
 	DT_HTTP_VERSION,    /* the rest of a line that must end in one */
@@ -26,7 +27,6 @@ enum dt_http_phase {
 	DT_HTTP_CHUNK_LINE, /* extension, to the end of the line */
 	DT_HTTP_TRAILER,
 	DT_HTTP_TRAILER_LINE,
-	DT_HTTP_PREAMBLE, /* of the PROXY protocol, version 2 */
 };
 
 enum dt_http_bound {

@@ -762,7 +762,7 @@ def test_behind_a_preamble_of_the_proxy_protocol(
     watch.expect_both(client.pid, server.pid, {(HTTP, 200): totals})
 
 
-@pytest.mark.parametrize("said", [b"", *PREAMBLES.values()])
+@pytest.mark.parametrize("said", [b"", *PREAMBLES.values(), PREAMBLES["2"][:13]])
 def test_who_only_looks_whether_a_server_is_there_fails_nothing(
     watch: Watch,
     client: Actor,
