@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-# What the next build of the shop does: another price, an outage, and a call that nobody made before.
-BEFORE: Final = "            self._answer(*self._shop.product(found[1]))\n"
-AFTER: Final = """\
-            status, content = self._shop.product(found[1])
-            if found[1] == "7":
-                content = {**content, "price": 1}
-            if found[1] == "8":
-                status = HTTPStatus.SERVICE_UNAVAILABLE
-            if found[1] == "9":
-                self._shop._cache.exists("promotion")
-            self._answer(status, content)
-"""
 # Enough of each, among the customers' own.
 VISITS: Final = 3
 
@@ -93,8 +82,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 
 
 @contextmanager
-def second_instance(stack: Stack, file: Path) -> Iterator[str]:
-    """Of the shop, beside the first one, with a database of its own."""
+def second_instance(stack: Stack) -> Iterator[str]:
+    """Of the same build, beside the first one, with a database of its own."""
     (first,) = [
         one
         for one in psutil.process_iter()
@@ -113,7 +102,7 @@ def second_instance(stack: Stack, file: Path) -> Iterator[str]:
     ) as connection:
         connection.execute(f"CREATE DATABASE {database}".encode())
     with subprocess.Popen(
-        [sys.executable, str(file)],
+        [sys.executable, shop_service.__file__],
         env={**environment, "PORT": str(port), "PGDATABASE": database},
     ) as process:
         try:
@@ -135,7 +124,7 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def test_the_same_build_differs_in_nothing(recorded: Recorded) -> None:
-    with second_instance(recorded.stack, Path(shop_service.__file__)) as target:
+    with second_instance(recorded.stack) as target:
         done = deetune("replay", recorded.path, "--target", target)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 different" in done.stdout
@@ -146,22 +135,22 @@ def test_the_same_build_differs_in_nothing(recorded: Recorded) -> None:
 def test_a_field_a_status_and_a_call_are_exactly_what_is_reported(
     recorded: Recorded, tmp_path: Path
 ) -> None:
-    source = Path(shop_service.__file__).read_text()
-    assert BEFORE in source
-    (tmp_path / "shop.py").write_text(source.replace(BEFORE, AFTER))
     kept = os.environ.get("DEETUNE_KEEP_REPORT")  # for the README's picture
     report = Path(kept) if kept else tmp_path / "report.html"
     words = ["--report", report, "--json", tmp_path / "r.json"]
-    with second_instance(recorded.stack, tmp_path / "shop.py") as target:
-        done = deetune("replay", recorded.path, "--target", target, *words)
+    target = recorded.stack.next_build
+    done = deetune("replay", recorded.path, "--target", target, *words)
     assert done.returncode == 1, done.stdout + done.stderr
     clusters = json.loads((tmp_path / "r.json").read_text())["clusters"]
-    assert sorted((one["operation"], one["place"]) for one in clusters) == [
+    assert {(one["operation"], one["place"]) for one in clusters} == {
         ("GET /products/{id}", "$.price"),
         ("GET /products/{id}", "downstream EXISTS"),
         ("GET /products/{id}", "status"),
-    ], done.stdout
-    assert all(one["exchanges"] >= VISITS for one in clusters)
+    }, done.stdout
+    found: Counter[str] = Counter()
+    for one in clusters:
+        found[one["place"]] += one["exchanges"]
+    assert min(found.values()) >= VISITS
     assert report.stat().st_mode & 0o777 == 0o600
     with pytest.raises(HTTPError):  # the first instance goes on as it was
         visit(f"{recorded.stack.url}/wishlist")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
@@ -55,7 +57,7 @@ FRONT_DOOR: Final = ("customers", "nginx")
 WINDOW_S: Final = 30.0  # what the table is of: long enough for a p99
 WHOLE_S: Final = 86_400.0  # all that the map remembers
 LEAST_ROWS: Final = 4
-CHROME: Final = 9  # lines beside the rows: headlines, titles, what did not fit
+CHROME: Final = 12  # lines beside the rows: headlines, titles, what did not fit
 
 # Telemetry goes out only where the standard OTEL_* variables say so.
 FLAGS: Final = {"agent.interval_s": f"{REFRESH_S:g}", "agent.log_level": "warning"}
@@ -66,8 +68,10 @@ class Demo:
 
     The map is a page on this machine: its address is the first line and stays on the screen.
     nginx, two Python services, Redis and PostgreSQL are started in a folder of their own, on
-    free ports of 127.0.0.1, and put under a steady load. None of them knows of deetune. All of
-    it ends with the demo: by Ctrl-C, or after --for SECONDS.
+    free ports of 127.0.0.1, and put under a steady load. None of them knows of deetune. The next
+    build of one service waits beside them: two commands, which are printed, record what the
+    customers ask for and replay it there. All of it ends with the demo: by Ctrl-C, or after --for
+    SECONDS.
     """
 
     EXAMPLES = """\
@@ -132,7 +136,7 @@ def _show(
         say(step)
 
     with opened(begin) as shop, _running_agent(begin) as agent:
-        watcher = _Watcher(agent)
+        watcher = _Watcher(agent, _commands(shop.next_build))
         shown.url = watcher.url
         with shop.customers(rate=args.rate) as customers:
             _watch(watcher, customers, args, console, interrupts)
@@ -177,6 +181,7 @@ def _watch(
         live.start()
     else:
         console.print(f"map: {watcher.url}", style="bold")
+        console.print("\n".join(watcher.hints), markup=False, highlight=False)
     try:
         while (left := end - time.monotonic()) > 0:
             if interrupts.wait(min(REFRESH_S, left)):
@@ -204,6 +209,7 @@ class _Look:
     """What there is to see at one time; rich draws it, or `lines` say it."""
 
     url: str
+    hints: tuple[str, ...]  # what to do next
     map: ServiceMap
     services: tuple[NodeDetails, ...]
     ledger: Ledger
@@ -227,6 +233,8 @@ class _Look:
         served = arranged(rows(self.map, By.OPERATION, self.services), "time")
         for_edges = min(len(edges), max(LEAST_ROWS, room * 3 // 5))
         yield Text(f"map: {self.url}", style="bold")
+        for hint in self.hints:
+            yield Text(hint, style="dim", no_wrap=True, overflow="fold")
         yield self._headline()
         yield Text()
         yield rows_table(edges, by=By.EDGE, width=width, room=for_edges)
@@ -257,8 +265,9 @@ class _Look:
 class _Watcher:
     """Looks at the agent from outside: its map, its ledger, what it uses."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, hints: tuple[str, ...]) -> None:
         self._agent = agent
+        self.hints = hints
         self._process = psutil.Process()
         self._process.cpu_percent()  # the next call tells what was used since this one
         self.url = f"{agent.url}/"
@@ -272,6 +281,7 @@ class _Watcher:
         )
         return _Look(
             url=self.url,
+            hints=self.hints,
             map=shown,
             services=tuple(one for one in details if one is not None),
             ledger=self._agent.ledger(),
@@ -316,6 +326,22 @@ class _Watcher:
             },
             "ledger": status.ledger(look.ledger),
         }
+
+
+def _commands(target: str) -> tuple[str, ...]:
+    """What to enter in another terminal: today's traffic against the shop's next build."""
+    beside = Path(sys.executable).with_name("deetune")
+    command = "deetune"
+    if shutil.which(command) is None and beside.exists():
+        here = Path.cwd()
+        command = str(
+            beside.relative_to(here) if beside.is_relative_to(here) else beside
+        )
+    return (
+        "record the shop, and replay that against its next build, in another terminal:",
+        f"  {command} record --service shop --path '/products/*' --for 30s -o shop.pcapng",
+        f"  {command} replay shop.pcapng --target {target} --report report.html",
+    )
 
 
 def _check_kernel() -> None:

@@ -28,6 +28,7 @@ __all__ = ["HOST", "Ports", "Postgres", "customers", "nginx", "redis", "service"
 
 HOST: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(18_000, 32_000)
+NEXT_PORT: Final = 8081  # where it is free: the README's commands name it
 PROBE_TIMEOUT_S: Final = 1.0
 SERVICES: Final = Path(__file__).with_name("services")
 POSTGRES_FOLDERS: Final = Path("/usr/lib/postgresql")  # Debian: one folder a version
@@ -67,6 +68,7 @@ http {{
 class Ports:
     nginx: int
     shop: int
+    shop_next: int
     orders: int
     redis: int
     postgres: int
@@ -75,7 +77,13 @@ class Ports:
     def free(cls) -> Ports:
         """Ports that nobody uses; all are held until the last is found."""
         with ExitStack() as held:
-            return cls(**{port.name: _free_port(held) for port in fields(cls)})
+            wanted = {"shop_next": NEXT_PORT}
+            return cls(
+                **{
+                    port.name: _free_port(held, wanted.get(port.name, 0))
+                    for port in fields(cls)
+                }
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +222,11 @@ def customers(folder: Path, *, url: str, rate: float, report: Path) -> Program:
     return program
 
 
-def _free_port(held: ExitStack) -> int:
+def _free_port(held: ExitStack, wanted: int) -> int:
     """A port that `held` keeps taken, where no outgoing connection can take it later."""
     while True:
         holder = held.enter_context(socket.socket())
-        port = secrets.choice(BELOW_EPHEMERAL)
+        port, wanted = wanted or secrets.choice(BELOW_EPHEMERAL), 0
         with suppress(OSError):
             holder.bind((HOST, port))
             return port

@@ -6,6 +6,8 @@
                            │         │ ▼
                            └────▶ orders (asyncio) ──▶ redis, postgres (TCP)
 
+Beside the shop its next build waits for requests: nobody calls it before somebody replays.
+
 Whatever ends us, all of it ends: programs by the kernel's parent-death signal, the
 folder by a small shell that waits for the end of a pipe which only we hold open.
 """
@@ -82,6 +84,11 @@ class Stack:
     def url(self) -> str:
         return f"http://{servers.HOST}:{self.ports.nginx}"
 
+    @property
+    def next_build(self) -> str:
+        """Where the shop's next build serves, "127.0.0.1:8081"."""
+        return f"{servers.HOST}:{self.ports.shop_next}"
+
     @contextmanager
     def customers(self, *, rate: float) -> Iterator[Customers]:
         """A steady load of `rate` requests a second, until the block is left."""
@@ -110,18 +117,19 @@ def opened(say: Callable[[str], None]) -> Iterator[Stack]:
         say("creating a database")
         postgres = servers.Postgres.create(folder / "postgres", ports.postgres)
         start(postgres.program())
-        start(
-            servers.service(
-                "shop",
-                folder / "shop",
-                port=ports.shop,
-                environment={
-                    "REDIS_PORT": str(ports.redis),
-                    "ORDERS_PORT": str(ports.orders),
-                    **postgres.environment(str(postgres.folder)),
-                },
+        for name, port in (("shop", ports.shop), ("shop_next", ports.shop_next)):
+            start(
+                servers.service(
+                    name,
+                    folder / name,
+                    port=port,
+                    environment={
+                        "REDIS_PORT": str(ports.redis),
+                        "ORDERS_PORT": str(ports.orders),
+                        **postgres.environment(str(postgres.folder)),
+                    },
+                )
             )
-        )
         start(
             servers.service(
                 "orders",

@@ -159,11 +159,13 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def main() -> None:
+def main(build: type[Shop] = Shop, *, schema: str = SCHEMA) -> None:
+    """Serves until it is ended. A second build beside this one has the tables already."""
     database = Pool(partial(psycopg.connect, autocommit=True))
-    with database.borrow() as connection:
-        connection.execute(SCHEMA)
-    shop = Shop(
+    if schema:
+        with database.borrow() as connection:
+            connection.execute(schema.encode())
+    shop = build(
         cache=redis.Redis(port=int(os.environ["REDIS_PORT"])),
         database=database,
         orders=Pool(
