@@ -34,6 +34,7 @@ EXCHANGE: Final = RecordedExchange(
         client=Endpoint("10.0.0.1", 40_000),
         server=Endpoint("10.0.0.2", 8080),
         server_process=Process("shop", "prod", 17, "python3", "c0ffee"),
+        peer_service="front door",
     ),
     request=HttpRequest(
         method="POST",

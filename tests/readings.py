@@ -9,6 +9,7 @@ from deetune_otel.model import (
     Join,
     Link,
     Owner,
+    Pair,
     ProcessKey,
     SeriesKey,
     SeriesValue,
@@ -93,6 +94,9 @@ class Maps:
 
     def read_links(self) -> list[Link]:
         return []
+
+    def read_link(self, pair: Pair) -> Link | None:
+        return next((link for link in self.read_links() if link.pair == pair), None)
 
     def own_idle(self) -> None:
         """Every connection here has its owner."""

@@ -8,6 +8,7 @@ edge's never.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -32,9 +33,16 @@ from deetune_otel.recording.model import Process
 from deetune_otel.signals.red import OVERFLOW_SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from deetune_otel.model import OperationSample, Owner, Service
+    from deetune_otel.model import (
+        Link,
+        OperationSample,
+        Owner,
+        Pair,
+        SeriesValue,
+        Service,
+    )
 
 __all__ = ["Named", "Names", "no_edge"]
 
@@ -77,6 +85,7 @@ class _Maps(Shape):
     def read_edges(self) -> dict[int, Edge]: ...
     def read_owners(self) -> dict[int, Owner]: ...
     def read_joins(self) -> list[Join]: ...
+    def read_link(self, pair: Pair) -> Link | None: ...
 
 
 @dataclass(slots=True)
@@ -233,6 +242,31 @@ class Names:
             if server is not None
         }
         return names.pop() if len(names) == 1 and None not in servers else ""
+
+    def service_at(self, pair: Pair, role: Role) -> str:
+        """The service at that end of a recent connection; "" if it is not of this host."""
+        link = self._maps.read_link(pair)
+        if link is None:
+            return ""
+        edge_id = link.server_edge_id if role is Role.SERVER else link.client_edge_id
+        if not edge_id:
+            return ""
+        if self.edge(edge_id) is None:
+            self.refresh()
+        edge = self.edge(edge_id)
+        return self.named(edge).service.name if edge is not None else ""
+
+    def by_protocol(
+        self, series: Mapping[SeriesKey, SeriesValue]
+    ) -> Counter[tuple[int, Protocol]]:
+        """Exchanges by owner id and protocol, of the kernel's series just read."""
+        self.refresh()
+        found: Counter[tuple[int, Protocol]] = Counter()
+        for key, value in series.items():
+            edge = self.edge(key.edge_id)
+            if edge is not None:
+                found[edge.owner_id, key.protocol] += value.count
+        return found
 
     def operations(self) -> int:
         with self._lock:

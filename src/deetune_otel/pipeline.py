@@ -251,6 +251,7 @@ class Agent:
             people=self._names,
             read_cause=self._kernel.read_cause,
             polls=self._kernel.polls,
+            read_protocols=lambda: self._names.by_protocol(self._kernel.read_series()),
             redactor=redactor,
             sink=sink,
             free_bytes=free_bytes,

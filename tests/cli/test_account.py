@@ -23,6 +23,7 @@ def test_every_way_out_has_a_line() -> None:
         missing_bytes={"limit": 1000},
         redactions={"email": 7},
         files=("a", "b"),
+        other_protocols={"unknown": 8, "dns": 1, "connect": 2},
     )
     assert list(account(manifest, {"path": 1})) == [
         "6 of 21 exchanges in a, b: 0 B, 5 s, ended by time",
@@ -31,6 +32,8 @@ def test_every_way_out_has_a_line() -> None:
         "  3 over a bound",
         "  4 open when the recording began or ended",
         "  5 lost: ring_full",
+        "  beside these, not recorded by their protocol: 2 failed connects, 1 dns, "
+        "8 that are not understood",
         "  2 of those captured are incomplete (1,000 bytes limit)",
         "redacted: email 7",
     ]

@@ -88,7 +88,7 @@ def test_show_says_what_is_in_it(file: str, capsys: pytest.CaptureFixture[str]) 
     assert main(["recording", "show", file]) == 0
     said = capsys.readouterr().out
     assert "a.pcapng: pcapng, 7 exchanges on 2 connections" in said
-    assert "· → shop  POST /orders" in said
+    assert "front door → shop  POST /orders" in said
     assert "201 5, 500 1" in said
     assert "WRONGTYPE 1" in said
     assert "incomplete, and never judged by a replay: limit 1" in said

@@ -43,6 +43,9 @@ class People:
     def server_path(self, edge_id: int) -> str:
         return f"/run/{edge_id}.sock"
 
+    def service_at(self, pair: Pair, role: Role) -> str:
+        return "asks" if (pair, role) == (PAIR, Role.CLIENT) else ""
+
 
 def conversations(*, body_limit: int = 1000, with_raw: bool = False) -> Conversations:
     return Conversations(

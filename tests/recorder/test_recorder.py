@@ -12,6 +12,8 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from tests.kernel.actor import Actor, Ends
+from tests.kernel.messages import OK, get
 from tests.process import wait_until
 from tests.programs import Client, Nginx, Redis, program, wrk
 
@@ -165,6 +167,33 @@ def test_a_bound_holds_under_a_load_without_end(agent: Agent, tmp_path: Path) ->
             load.wait()
     assert manifest.ended_because == Ended.TIME
     assert manifest.captured > 1000
+
+
+def test_who_was_not_recorded_is_named_and_what_was_not_is_counted(
+    agent: Agent,
+) -> None:
+    """One process among others: its caller as the map names it, its unknown protocol by count."""
+    with Actor() as server, Actor() as client:
+        listener, address = server.listen()
+        unknown = Ends(client.connect(address), listener.accept())
+        owners = OwnerChoice(pids=frozenset({server.pid}))
+        with recording(agent, owners) as running:
+            talk = Ends(client.connect(address), listener.accept())
+            for _ in range(3):
+                talk.call(get(), OK)
+                unknown.call(b"\x01hello", b"\x02world")
+            wait_until(lambda: len(running.sink.exchanges) == 3, "three exchanges")
+            manifest = running.end()
+    caller = agent._names.program(client_owner(agent, client.pid))
+    for one in running.sink.exchanges:
+        assert one.connection.client_process is None
+        assert one.connection.peer_service == caller
+    assert manifest.other_protocols == {"unknown": 3}
+
+
+def client_owner(agent: Agent, pid: int) -> int:
+    (found,) = (one.id for one in agent._names.owners() if one.local_pid == pid)
+    return found
 
 
 def test_what_was_recorded_says_who_and_what(agent: Agent, tmp_path: Path) -> None:

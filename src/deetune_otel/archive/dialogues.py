@@ -350,6 +350,7 @@ def _exchange(
             server=facts.server or flow.server,
             client_process=facts.client_process,
             server_process=facts.server_process,
+            peer_service=facts.peer_service,
         ),
         request=request,
         response=response,

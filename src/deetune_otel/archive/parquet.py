@@ -25,7 +25,8 @@ __all__ = ["write_parquet"]
 ROWS: Final = 10_000
 
 _TEXT: Final = (
-    *("exchange", "trace_id", "span_id", "service.name", "operation"),
+    *("exchange", "trace_id", "span_id", "service.name", "service.peer.name"),
+    "operation",
     *("network.protocol.name", "network.transport", "client.address"),
     *("server.address", "http.request.method", "url.path", "url.query"),
     *("db.system.name", "db.operation.name", "error.type", "connection"),

@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from deetune_otel.cli.terminal import megabytes
+from deetune_otel.model import Protocol
 from deetune_otel.recording.model import Manifest
 
 __all__ = ["account"]
+
+_OTHERS: Final = {
+    Protocol.UNKNOWN.value: "that are not understood",
+    Protocol.CONNECT.value: "failed connects",
+}
 
 
 def account(manifest: Manifest, filtered: Mapping[str, int]) -> Iterator[str]:
@@ -31,6 +38,12 @@ def account(manifest: Manifest, filtered: Mapping[str, int]) -> Iterator[str]:
     ):
         if count:
             yield f"  {count:,} {what}"
+    if manifest.other_protocols:
+        others = ", ".join(
+            f"{count:,} {_OTHERS.get(name, name)}"
+            for name, count in sorted(manifest.other_protocols.items())
+        )
+        yield f"  beside these, not recorded by their protocol: {others}"
     if manifest.incomplete:
         gaps = ", ".join(
             f"{size:,} bytes {why}"

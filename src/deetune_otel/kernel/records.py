@@ -627,6 +627,10 @@ class Records:
             total += more_bytes
         return LedgerLine(exchanges, total)
 
+    def pair(self, pair: Pair) -> bytes:
+        """The key of map links."""
+        return self._layouts["dt_pair"].pack(*pair)
+
     def wire(self, wire: Wire) -> bytes:
         """The key of map causes."""
         return self._layouts["dt_wire"].pack(*wire)

@@ -49,6 +49,7 @@ from deetune_otel.model import (
     LedgerLine,
     Link,
     Owner,
+    Pair,
     SeriesKey,
     SeriesValue,
     Traffic,
@@ -368,6 +369,13 @@ class Kernel:
                 for keys, values in maps["links"].batches()
                 for link in self._records.links(keys, values)
             ]
+
+    def read_link(self, pair: Pair) -> Link | None:
+        """One of them; None when it is not, or no longer, among them."""
+        key = self._records.pair(pair)
+        with self._open_maps() as maps:
+            value = maps["links"].lookup(key)
+        return None if value is None else next(self._records.links(key, value))
 
     def own_idle(self) -> None:
         """Finds whose the connections are on which nobody has spoken yet, by descriptor.

@@ -46,6 +46,8 @@ _INSTEAD: Final = {
     Protocol.HTTP: (Protocol.REDIS, Protocol.UNKNOWN),
     Protocol.REDIS: (Protocol.UNKNOWN,),
 }
+# Who is at the other end is known when that has read something. It is asked so often at most.
+MAX_ASKED: Final = 3
 # Kept until a connection's first exchange shows what it speaks. The kernel looks at 64 KB of a
 # request line; an answer shows it as well.
 MAX_HELD_BYTES: Final = 128 << 10
@@ -58,6 +60,7 @@ class People(Shape):
     def process(self, owner_id: int) -> Process | None: ...
     def operation_name(self, owner_id: int, protocol: Protocol, head: bytes) -> str: ...
     def server_path(self, edge_id: int) -> str: ...
+    def service_at(self, pair: Pair, role: Role) -> str: ...
 
 
 class Tally(NamedTuple):
@@ -81,6 +84,7 @@ class _Conversation:
     is_over: bool = False
     held: list[Piece] | None = field(default_factory=list)  # None: it is known, or long
     held_bytes: int = 0
+    asked: int = 0  # how often for the peer
     answered: int = 0  # turns that the kernel counts, too
     unanswered: int = 0  # the connection ended before the response
     unfinished: int = 0  # the recording did
@@ -223,6 +227,16 @@ class Conversations:
             else replace(one.connection, client_process=process)
         )
 
+    def _learn_peer(self, one: _Conversation) -> None:
+        """Of a connection of which one end is recorded."""
+        if one.asked >= MAX_ASKED or len(one.owners) != 1:
+            return
+        (role,) = one.owners
+        other = Role.CLIENT if role is Role.SERVER else Role.SERVER
+        service = self._people.service_at(one.pair, other)
+        one.asked = MAX_ASKED if service else one.asked + 1
+        one.connection = replace(one.connection, peer_service=service)
+
     def _over(self, one: _Conversation) -> Iterator[RecordedExchange]:
         if one.assembler is None or one.is_over:
             return
@@ -250,6 +264,7 @@ class Conversations:
 
     def _exchange(self, one: _Conversation, turn: Turn) -> RecordedExchange:
         role = Role.SERVER if Role.SERVER in one.owners else Role.CLIENT
+        self._learn_peer(one)
         wire = Wire(one.pair.client_seq, one.pair.server_seq, turn.request_offset)
         request, response = self._cut(turn.request), turn.response
         if response is not None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from typing import Protocol as Shape
 
 from deetune_otel.kernel.recording import RecordedPiece, RecordingCounts
-from deetune_otel.model import Cause, Owner, Service, Wire
+from deetune_otel.model import Cause, Owner, Protocol, Service, Wire
 from deetune_otel.recorder.families import REPLAY, SAMPLED, Families
 from deetune_otel.recorder.pieces import Conversations, People
 from deetune_otel.recording.codecs import CODECS, RAW
@@ -105,6 +105,10 @@ class Everybody(People, Shape):
     def service_of(self, owner: Owner) -> Service: ...
 
 
+# Exchanges that the kernel counted, by owner id and protocol.
+ByProtocol = Mapping[tuple[int, Protocol], int]
+
+
 class Progress(NamedTuple):
     """For a live line."""
 
@@ -131,6 +135,7 @@ class Recorder:
         people: Everybody,
         read_cause: Callable[[Wire], Cause | None],
         polls: Callable[[int], bool],
+        read_protocols: Callable[[], ByProtocol],
         redactor: Redactor | None,
         sink: Sink,
         free_bytes: Callable[[], int],
@@ -143,6 +148,8 @@ class Recorder:
         self._plan = plan
         self._kernel = kernel
         self._people = people
+        self._read_protocols = read_protocols
+        self._protocols_before = read_protocols()
         self._redactor = redactor
         self._sink = sink
         self._free_bytes = free_bytes
@@ -386,7 +393,19 @@ class Recorder:
             redactions=redactor.counts if redactor else {},
             dropped_bodies=redactor.dropped_bodies if redactor else 0,
             is_redacted=redactor is not None,
+            other_protocols=self._other_protocols(),
         )
+
+    def _other_protocols(self) -> dict[str, int]:
+        recorded = self._plan.selection.protocols or frozenset(CODECS)
+        found: Counter[str] = Counter()
+        for (owner_id, protocol), count in self._read_protocols().items():
+            is_raw = protocol is Protocol.UNKNOWN and self._plan.with_raw
+            if protocol in recorded or is_raw or not self._is_chosen(owner_id):
+                continue
+            before = self._protocols_before.get((owner_id, protocol), 0)
+            found[protocol.value] += max(0, count - before)
+        return {name: count for name, count in sorted(found.items()) if count}
 
 
 def is_replay(exchange: RecordedExchange) -> bool:

@@ -65,6 +65,7 @@ class Facts(NamedTuple):
     server: Endpoint | None
     client_process: Process | None
     server_process: Process | None
+    peer_service: str
     is_raw: bool
     times_ns: tuple[int, int, int, int]
     request: Extent
@@ -122,6 +123,8 @@ def connection_comment(
     `client` and `server` are what the packets say; what differs is written out.
     """
     facts = {"connection": connection.id, "protocol": connection.protocol.value}
+    if connection.peer_service:
+        facts["peer_service"] = connection.peer_service
     if connection.transport is not Transport.TCP:
         facts["transport"] = connection.transport.value
     for end, real, shown in (
@@ -194,6 +197,7 @@ def _facts(found: Mapping[str, str]) -> Facts:
         server=_endpoint(found, "server"),
         client_process=_process(found, "client"),
         server_process=_process(found, "server"),
+        peer_service=get("peer_service", ""),
         is_raw="raw" in found,
         times_ns=(start, end, response_start, response_end),
         request=_read_extent(found, "request"),

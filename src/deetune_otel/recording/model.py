@@ -178,6 +178,8 @@ class Connection:
     server: Endpoint
     client_process: Process | None = None
     server_process: Process | None = None
+    # The service at the end that was not recorded, as the map names it; "" when not known.
+    peer_service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,3 +265,6 @@ class Manifest:
     dropped_bodies: int = 0  # could not be redacted
     is_redacted: bool = True
     files: tuple[str, ...] = ()
+    # Beside the balance: exchanges by protocols that are not recorded, as the kernel counted them
+    # meanwhile, at each end that is a chosen process's.
+    other_protocols: dict[str, int] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from deetune_otel.recording.model import (
     RecordedExchange,
     RedisReply,
 )
+from deetune_otel.topology.places import endpoint
 
 __all__ = ["OperationKey", "OperationSummary", "Summary", "outcome_of"]
 
@@ -23,9 +24,16 @@ __all__ = ["OperationKey", "OperationSummary", "Summary", "outcome_of"]
 MAX_DURATIONS = 100_000
 
 
+# Ends that are named by their address alone; a list of a thousand clients says less.
+MAX_ADDRESSES = 64
+MORE = "more"
+
+
 class OperationKey(NamedTuple):
-    client: str  # "" where only the server was recorded
-    server: str  # "" where only the client was
+    """Ends are services, or else addresses as the map has them; "" where nothing is known."""
+
+    client: str
+    server: str
     protocol: Protocol
     operation: str
 
@@ -58,12 +66,15 @@ class Summary:
     incomplete: Counter[str] = field(default_factory=Counter)
     missing_bytes: Counter[str] = field(default_factory=Counter)
     redactions: Counter[str] = field(default_factory=Counter)  # exchanges by rule
+    _addresses: set[str] = field(default_factory=set)
 
     def add(self, one: RecordedExchange) -> None:
         c = one.connection
+        client = c.client_process.service if c.client_process else c.peer_service
+        server = c.server_process.service if c.server_process else c.peer_service
         key = OperationKey(
-            c.client_process.service if c.client_process else "",
-            c.server_process.service if c.server_process else "",
+            client or self._address(c.client.address),
+            server or self._address(endpoint(*c.server)),
             c.protocol,
             one.operation,
         )
@@ -83,6 +94,12 @@ class Summary:
             self.body_bytes += _bytes(message)
             for gap in message.missing if message is not None else ():
                 self.missing_bytes[gap.because.value] += gap.bytes
+
+    def _address(self, address: str) -> str:
+        if address in self._addresses or len(self._addresses) < MAX_ADDRESSES:
+            self._addresses.add(address)
+            return address
+        return MORE
 
     def add_all(self, exchanges: Iterable[RecordedExchange]) -> None:
         for one in exchanges:
