@@ -90,6 +90,26 @@ def test_what_was_written_is_read_as_it_was(
     )
 
 
+@given(st.lists(any_exchange(), min_size=2, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_follows_on_a_connection_is_read_as_it_was(
+    given_: list[RecordedExchange],
+) -> None:
+    """Also behind messages of which the end, or all, is missing."""
+    first = given_[0].connection
+    same = [
+        replace(one, connection=first, operation=operation_of(one), id=f"{number:016x}")
+        for number, one in enumerate(given_)
+        if one.connection.protocol is first.protocol
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder) / "a", same)
+        with read(path) as recording:
+            found = list(recording)
+    assert found == same
+    assert recording.problems == []
+
+
 def test_many_exchanges_of_several_connections_in_their_order(tmp_path: Path) -> None:
     many = [numbered(i, connections=7) for i in range(500)]
     assert exchanges_in(written(tmp_path / "a.pcapng", many)) == many

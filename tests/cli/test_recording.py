@@ -240,6 +240,24 @@ def test_merge_orders_by_time_and_takes_each_once(tmp_path: Path) -> None:
     assert ids(out) == [numbered(i).id for i in (0, 1, 2, 4, 5)]
 
 
+def test_merge_goes_on_behind_a_body_that_was_cut(tmp_path: Path) -> None:
+    """On the connection of that one, which the other file has as well."""
+    gap = Missing(2, 1000, MissingBecause.LIMIT)
+    headers = (("Content-Length", "1002"),)
+    cut = numbered(0)
+    assert isinstance(cut.response, HttpResponse)
+    cut = replace(cut, response=replace(cut.response, headers=headers, missing=(gap,)))
+    one = written(tmp_path / "a", [cut, numbered(1)])
+    other = written(tmp_path / "b", [numbered(2), numbered(3)])
+    out = tmp_path / "c"
+    assert main(["recording", "merge", one, other, "-o", str(out)]) == 0
+    with read(out) as merged:
+        assert [each.response for each in merged] == [
+            cut.response,
+            *(numbered(i).response for i in (1, 2, 3)),
+        ]
+
+
 ODD = replace(
     COMMAND,
     id="00000000000000cc",

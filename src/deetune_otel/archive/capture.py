@@ -191,6 +191,9 @@ class Capture:
             reached = other.offset(segment.acknowledged)
             if other.held and reached > other.next:
                 yield from self._drain(other, reached)
+            # What was left out of a message is said before the next one begins.
+            if connection.is_ours and reached > other.next:
+                yield _hole(other, reached, packet.at_ns)
         at = mine.offset(sequence)
         if segment.flags & FIN:
             mine.end = at + segment.size
