@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from contextlib import ExitStack
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from deetune_otel.comparison.judging import JudgeRules, Verdict
+    from deetune_otel.downstream import Watch
     from deetune_otel.recording.model import RecordedExchange
     from deetune_otel.replay.client import Sent
     from deetune_otel.replay.options import Target
@@ -32,10 +34,21 @@ _VALUES: Final = (
     ("target", "HOST:PORT", "the instance that is tested; unix:PATH is a Unix socket"),
     ("rules", "FILE", "what counts as a difference"),
 )
+_CALLS: Final = (
+    (
+        "downstream",
+        "store_true",
+        "fail where the calls of the target cannot be watched",
+    ),
+    ("no-downstream", "store_false", "do not compare the calls that the target makes"),
+)
 _ALLOWED: Final = (
     ("writes", "also send what may change something (POST, SET, …)"),
     ("remote", "the target may be on another machine"),
 )
+# Sent one after the other before their calls are waited for: what goes on after an answer takes
+# a second or two to be known, whether of one exchange or of many.
+_ROUND: Final = 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +58,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"deetune_{name}", f"{text} (--deetune-{name})", default="")
     for name, text in _ALLOWED:
         group.addoption(f"--deetune-allow-{name}", action="store_true", help=text)
+    for name, action, text in _CALLS:
+        group.addoption(
+            f"--deetune-{name}",
+            dest="deetune_downstream",
+            action=action,
+            default=None,
+            help=text,
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,6 +96,7 @@ class _Replay:
 
         from deetune_otel.comparison.learning import learn
         from deetune_otel.replay import carry
+        from deetune_otel.replay.calls import Downstream
         from deetune_otel.replay.client import Client
         from deetune_otel.replay.options import ReplayOptions
 
@@ -93,6 +115,13 @@ class _Replay:
         self._failing_after = options.failing_after
         self._failures = 0  # in a row
         self._ignored = 0
+        self._downstream = Downstream(exchanges)
+        self._wants_calls: bool | None = config.getoption("deetune_downstream")
+        self._calls: Counter[str] = Counter()  # exchanges, by what came of theirs
+        self._watching = ExitStack()
+        self._watch: Watch | None = None
+        self._is_begun = False
+        self._judged: dict[int, tuple[Sent, Verdict]] = {}  # of a round, by number
 
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
@@ -117,27 +146,82 @@ class _Replay:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
+        for outcome, count in self._calls.most_common():
+            terminalreporter.write_line(
+                f"deetune: the calls of {count:,} exchanges: {_printable(outcome)}"
+            )
         if self._ignored:
             what = f"deetune: {self._ignored:,} differences did not count"
             terminalreporter.write_line(f"{what}; `deetune replay --report` lists them")
 
     def pytest_sessionfinish(self) -> None:
+        self._watching.close()
         self._runner.run(self._client.close())
         self._runner.close()
 
-    def test(self, exchange: RecordedExchange, session: pytest.Session) -> None:
+    def test(self, item: _Exchange) -> None:
         """Ends as tests end: by returning, or with Failed, Skipped or Exit."""
-        from deetune_otel.comparison.judging import Outcome, judge
+        from deetune_otel.comparison.judging import Outcome
 
-        sent = self._sent(exchange)
-        self._give_up_when_down(sent.answer.failure, session)
-        verdict = judge(exchange, sent.answer, self._rules, self._learned)
-        verdict = verdict.with_aliases(self._carrier.aliases)
+        if not self._is_begun:
+            self._is_begun = True
+            self._begin_to_watch()
+        if item.number not in self._judged:
+            self._send_round(item)
+        sent, verdict = self._judged.pop(item.number)
+        self._give_up_when_down(sent.answer.failure, item.session)
         self._ignored += len(verdict.ignored)
         if verdict.outcome is Outcome.NOT_JUDGED:
             pytest.skip(_printable(verdict.why_not_judged))
         if verdict.outcome is not Outcome.SAME:
             pytest.fail(_account(verdict, sent), pytrace=False)
+
+    def _begin_to_watch(self) -> None:
+        """Which calls the target makes, where that was recorded and is possible."""
+        wants = self._wants_calls
+        if wants is None:
+            wants = self._downstream.is_wanted(chain(*self.plan.sessions))
+        if not wants:
+            return
+
+        from deetune_otel.downstream import watching_calls
+        from deetune_otel.kernel.errors import KernelUnavailable
+
+        try:
+            self._watch = self._watching.enter_context(watching_calls(self._target))
+        except KernelUnavailable as error:
+            why = f"not compared: {error.args[0]}"
+            if self._wants_calls:
+                pytest.exit(f"calls are {_printable(why)}", pytest.ExitCode.USAGE_ERROR)
+            self._calls[why] = self.plan.count
+
+    def _send_round(self, first: _Exchange) -> None:
+        """This one; where calls are watched, those that come next as well."""
+        from deetune_otel.comparison.judging import judge
+
+        mine = (one for one in first.session.items if isinstance(one, _Exchange))
+        coming = (one for one in mine if one.number >= first.number)
+        sent: list[Sent] = []
+        numbers: list[int] = []
+        for item in islice(coming, _ROUND if self._watch is not None else 1):
+            sent.append(self._sent(item.exchange))
+            numbers.append(item.number)
+            if sent[-1].answer.failure:
+                break  # whether it goes on is decided when this one is reported
+            if self._watch is not None:
+                self._watch.get_ready()
+        verdicts = [
+            judge(one.exchange, one.answer, self._rules, self._learned) for one in sent
+        ]
+        if self._watch is not None:
+            self._watch.wait(sent)
+            found = self._downstream.compare(sent, self._watch, self._rules)
+            self._calls.update(self._downstream.outcomes)
+            both = zip(verdicts, found, strict=True)
+            verdicts = [one.with_calls(differs) for one, differs in both]
+        aliases = self._carrier.aliases
+        for number, one, verdict in zip(numbers, sent, verdicts, strict=True):
+            self._judged[number] = one, verdict.with_aliases(aliases)
 
     def _sent(self, exchange: RecordedExchange) -> Sent:
         if exchange.connection.id != self._connection:
@@ -191,12 +275,12 @@ class _Exchange(pytest.Item):
     ) -> None:
         super().__init__(**names)
         self.number = number
-        self._exchange = exchange
+        self.exchange = exchange
         self._replay = replay
         self.add_marker("deetune")
 
     def runtest(self) -> None:
-        self._replay.test(self._exchange, self.session)
+        self._replay.test(self)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, self.name

@@ -32,8 +32,10 @@ def test_every_way_out_has_a_line() -> None:
         "  3 over a bound",
         "  4 open when the recording began or ended",
         "  5 lost: ring_full",
-        "  beside these, not recorded by their protocol: 2 failed connects, 1 dns, "
-        "8 that are not understood",
+        (
+            "  beside these, not recorded by their protocol: 2 failed connects, 1 dns, "
+            "8 that are not understood"
+        ),
         "  2 of those captured are incomplete (1,000 bytes limit)",
         "redacted: email 7",
     ]

@@ -99,3 +99,8 @@ def test_what_is_entered_finds_what_the_next_build_does_otherwise(
     done = entered(pytest_, demo)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"\d+ failed, \d+ passed", done.stdout), done.stdout
+    found = re.findall(
+        r"^  ([A-Z]+ /\S*): (\S+(?: EXISTS)?) ", done.stdout, re.MULTILINE
+    )
+    assert set(found) == {("GET /products/{id}", place) for place in DIFFERENT}
+    assert re.search(r"the calls of [\d,]+ exchanges: compared", done.stdout)

@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Final
 
 from rich.live import Live
 
 from deetune_otel.cli import output
-from deetune_otel.cli.downstream import Downstream, Watch, watching_calls
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.interrupts import NUMBERS
 from deetune_otel.comparison.clusters import cluster
@@ -22,11 +22,13 @@ from deetune_otel.comparison.covering import Covering
 from deetune_otel.comparison.judging import JudgeRules, Verdict, judge
 from deetune_otel.comparison.learning import learn
 from deetune_otel.comparison.reports.report import Report
+from deetune_otel.downstream import Watch, watching_calls
 from deetune_otel.kernel.errors import KernelUnavailable
 from deetune_otel.recording.model import RecordedExchange
 from deetune_otel.redaction.policy import Policy
 from deetune_otel.redaction.tokens import Tokens
 from deetune_otel.replay import carry
+from deetune_otel.replay.calls import Downstream
 from deetune_otel.replay.carry import Carrier
 from deetune_otel.replay.client import Sent
 from deetune_otel.replay.engine import TargetFailing, TargetUnreachable, replay
@@ -74,7 +76,7 @@ class Replaying:
             if covers
             else None
         )
-        self._links = carry.learn(one for session in plan.sessions for one in session)
+        self._links = carry.learn(chain(*plan.sessions))
         self._carrier = Carrier(self._links)
         self._watch: Watch | None = None
         self.failure = ""
@@ -122,11 +124,7 @@ class Replaying:
     def _watching(self) -> Iterator[Watch | None]:
         wants = self._watches
         if wants is None:
-            wants = any(
-                self._downstream.knows(one)
-                for session in self._plan.sessions
-                for one in session
-            )
+            wants = self._downstream.is_wanted(chain(*self._plan.sessions))
         if not wants:
             yield None
             return

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from tests.exchanges import EXCHANGE
 
-from deetune_otel.cli.downstream import Downstream, Watch
 from deetune_otel.comparison.findings import Finding
 from deetune_otel.comparison.judging import Answer, JudgeRules
 from deetune_otel.model import Protocol
@@ -19,6 +18,7 @@ from deetune_otel.recording.model import (
     RedisCommand,
     RedisReply,
 )
+from deetune_otel.replay.calls import Downstream
 from deetune_otel.replay.client import Sent
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def compared(
     made: Iterable[RecordedExchange],
 ) -> list[Finding]:
     sent = Sent(exchange, Answer(EXCHANGE.response), "f" * 32, "e" * 16, 0)
-    seen = cast("Watch", Seen(list(now), list(made)))
+    seen = Seen(list(now), list(made))
     (found,) = downstream.compare([sent], seen, JudgeRules())
     return found.findings
 

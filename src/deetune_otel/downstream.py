@@ -2,28 +2,19 @@
 """While a replay runs: an agent that watches which calls the test instance makes.
 
 A replayed request is found again by the trace that it was sent with, its calls by their cause.
-Only where all calls of an exchange are known, then and now, are they compared.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Final, Self
 
-from deetune_otel.comparison.downstream import (
-    CallCounts,
-    calls_by_cause,
-    compare_calls,
-    learn_calls,
-)
-from deetune_otel.comparison.findings import Found, operation_of
-from deetune_otel.comparison.judging import JudgeRules
+from deetune_otel.comparison.downstream import calls_by_cause
 from deetune_otel.config.schema import AgentSettings, Config, SpanSettings, WebSettings
 from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.owners import Listening
@@ -32,11 +23,14 @@ from deetune_otel.recording.model import HttpRequest, RecordedExchange
 from deetune_otel.replay.client import Sent
 from deetune_otel.replay.options import Target
 
-__all__ = ["Downstream", "Watch", "watching_calls"]
+__all__ = ["Watch", "watching_calls"]
 
 STEP_S: Final = 0.02
 # After the last answer: calls that go on, and the way from the kernel.
 SETTLE_S: Final = 3.0
+# After a first answer, and all of them: until it is known how the instance's threads wait.
+MOMENT_S: Final = 0.2
+READY_S: Final = 2.0
 # Nothing ends the watching but the end of the replay.
 _ENDLESS: Final = Bounds(
     seconds=float("inf"),
@@ -84,6 +78,7 @@ class Watch:
             sink=self._seen,
             free_bytes=lambda: sys.maxsize,
         )
+        self._ready_by_s = 0.0
         self._stop = Event()
         self._thread = Thread(target=self._run, name="downstream")
 
@@ -99,8 +94,16 @@ class Watch:
         """Whether a process of the target was seen, and it is known how its calls are followed."""
         return any(self._is_target(*one) for one in self._agent.understood())
 
-    def end(self, sent: Iterable[Sent]) -> None:
-        """Waits, for a moment at most, until all that was answered is seen."""
+    def get_ready(self) -> None:
+        """To be called behind each answer, where requests are sent one after the other."""
+        now_s = time.monotonic()
+        self._ready_by_s = self._ready_by_s or now_s + READY_S
+        deadline_s = min(now_s + MOMENT_S, self._ready_by_s)
+        while time.monotonic() < deadline_s and not self.is_ready():
+            time.sleep(STEP_S)
+
+    def wait(self, sent: Iterable[Sent]) -> None:
+        """Until all that was answered is seen, for a moment at most."""
         wanted = {
             one.trace_id
             for one in sent
@@ -110,6 +113,9 @@ class Watch:
         deadline_s = time.monotonic() + SETTLE_S
         while wanted - self._seen.answered.keys() and time.monotonic() < deadline_s:
             time.sleep(STEP_S)
+
+    def end(self, sent: Iterable[Sent]) -> None:
+        self.wait(sent)
         self.__exit__()
 
     def answered(self, trace_id: str) -> RecordedExchange | None:
@@ -143,51 +149,3 @@ def watching_calls(target: Target) -> Iterator[Watch]:
             yield watch
     finally:
         agent.stop()
-
-
-class Downstream:
-    """The calls of a recording, against those of a replay. `outcomes` counts exchanges."""
-
-    def __init__(self, exchanges: list[RecordedExchange]) -> None:
-        self._recorded = calls_by_cause(exchanges)
-        self._counts: CallCounts = learn_calls(exchanges, self._recorded)
-        self.outcomes: Counter[str] = Counter()
-
-    def knows(self, exchange: RecordedExchange) -> bool:
-        """Whether all calls that it made are in the recording."""
-        made = len(self._recorded.get(exchange.id, ()))
-        return isinstance(exchange.request, HttpRequest) and exchange.calls == made
-
-    def compare(self, sent: list[Sent], watch: Watch, rules: JudgeRules) -> list[Found]:
-        """For each that was sent, in their order."""
-        calls = watch.calls()
-        self.outcomes.clear()
-        found = []
-        for one in sent:
-            outcome, differs = self._one(one, watch, calls, rules)
-            self.outcomes[outcome] += 1
-            found.append(differs)
-        return found
-
-    def _one(
-        self,
-        sent: Sent,
-        watch: Watch,
-        calls: dict[str, list[RecordedExchange]],
-        rules: JudgeRules,
-    ) -> tuple[str, Found]:
-        nothing = Found([], [])
-        if not self.knows(sent.exchange):
-            return "not known when recorded", nothing
-        now = watch.answered(sent.trace_id)
-        made = calls.get(now.id, []) if now is not None else []
-        if now is None or now.calls != len(made):
-            return "not known now", nothing
-        operation = operation_of(sent.exchange)
-        counts = {
-            call: usual
-            for (name, call), usual in self._counts.items()
-            if name == operation
-        }
-        then = self._recorded.get(sent.exchange.id, [])
-        return "compared", compare_calls(then, made, rules, counts=counts)
