@@ -8,14 +8,15 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deetune_otel.control import (
+    MAX_REQUESTS,
     MOST_BYTES,
     ControlClient,
     ControlError,
@@ -101,6 +102,60 @@ def test_an_end_is_heard(tmp_path: Path, goes_away: bool) -> None:  # noqa: FBT0
                 client.end()
                 assert client.hear(10) == {"code": 1}
         assert ended.wait(10)
+
+
+def test_who_says_nothing_or_reads_nothing_holds_no_agent(tmp_path: Path) -> None:
+    """It ends at once, or after a second; who listens hears the last words, however late."""
+
+    def answer(request: dict[str, Any], conversation: Conversation) -> None:
+        begun.release()
+        if request["is_deaf"]:
+            while not conversation.wait(0):
+                conversation.send(show="x" * 60_000)
+        else:
+            assert conversation.wait(10)
+        last.set()
+        conversation.send(code=0)
+
+    path, last, begun = tmp_path / "c", Event(), Semaphore(0)
+    server = ControlServer(path, answer)
+    server.start()
+    clients = [ControlClient(path) for _ in range(3)]
+    with ExitStack() as stack:
+        for one in clients:
+            stack.enter_context(one)
+        deaf, listener, silent = clients
+        deaf.ask(is_deaf=True)
+        listener.ask(is_deaf=False)
+        silent._socket.sendall(b"{")
+        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=10)
+        closing = Thread(target=server.close)
+        closing.start()
+        assert closing.is_alive()
+        listener.end()
+        assert listener.hear(5) == {"code": 0}
+        closing.join(5)
+        assert not closing.is_alive()
+    assert last.is_set()
+
+
+def test_requests_at_a_time_are_bounded(tmp_path: Path) -> None:
+    def answer(_: dict[str, Any], conversation: Conversation) -> None:
+        assert conversation.wait(10)
+
+    path = tmp_path / "c"
+    with serving(path, answer), ExitStack() as stack:
+        many = [stack.enter_context(ControlClient(path)) for _ in range(MAX_REQUESTS)]
+        for one in many:
+            one.ask()
+        with ControlClient(path) as client:
+            client.ask()
+            assert client.hear(5) == {
+                "error": f"{MAX_REQUESTS} requests are under way already"
+            }
+        for one in many:
+            one.end()
 
 
 def test_only_its_owner_may_use_it(tmp_path: Path) -> None:

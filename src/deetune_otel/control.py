@@ -15,17 +15,23 @@ import select
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Final, Self
 
 __all__ = ["ControlClient", "ControlError", "ControlServer", "Conversation"]
 
 # A command line, at the most.
 MOST_BYTES: Final = 256 * 1024
-# Of a line from the other end, once it has begun.
+# For a line from the other end, and for it to take one of ours.
 PATIENCE_S: Final = 10.0
+# When the agent ends, whoever takes no line in this time is not waited for.
+LAST_PATIENCE_S: Final = 1.0
+LOOK_S: Final = 0.1
+# Requests at a time: a recording, and people who look.
+MAX_REQUESTS: Final = 16
 _CREDENTIALS: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 _log = logging.getLogger(__name__)
@@ -45,17 +51,31 @@ class _Lines:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._buffer = b""
+        self._sending_since_s = float("inf")
         end.settimeout(PATIENCE_S)
 
     def send(self, **message: Any) -> None:
         """Raises OSError."""
-        self._end.sendall(json.dumps(message).encode() + b"\n")
+        self._sending_since_s = time.monotonic()
+        try:
+            self._end.sendall(json.dumps(message).encode() + b"\n")
+        finally:
+            self._sending_since_s = float("inf")
+
+    def cut(self, *, sending_s: float = 0.0) -> None:
+        """Wakes the thread that waits for the other end; or only if it sends for so long."""
+        if not sending_s or time.monotonic() - self._sending_since_s > sending_s:
+            with contextlib.suppress(OSError):
+                self._end.shutdown(socket.SHUT_RDWR)
 
     def receive(self, timeout_s: float | None) -> dict[str, Any] | None:
         """None when nothing comes in this time. Raises EOFError, OSError and ValueError."""
+        began_s = time.monotonic()
         while b"\n" not in self._buffer:
             if not select.select([self._end], [], [], timeout_s)[0]:
                 return None
+            if self._buffer and time.monotonic() - began_s > PATIENCE_S:
+                raise TimeoutError("the line does not end")
             data = self._end.recv(64 * 1024)
             if not data:
                 raise EOFError
@@ -72,11 +92,16 @@ class Conversation:
     def __init__(self, lines: _Lines) -> None:
         self._lines = lines
         self._is_over = False
+        self._is_deaf = False
 
     def send(self, **message: Any) -> None:
-        """Nothing happens when the other one has gone: `wait` says so."""
-        with contextlib.suppress(OSError):
+        """Nothing happens when the other one has gone, or reads nothing: `wait` says so."""
+        if self._is_deaf:
+            return
+        try:
             self._lines.send(**message)
+        except OSError:
+            self._is_over = self._is_deaf = True
 
     def wait(self, seconds: float) -> bool:
         """Whether the other one wants an end, within the time at the latest."""
@@ -97,6 +122,8 @@ class ControlServer:
         self._path = path
         self._answer = answer
         self._stopping = Event()
+        self._lock = Lock()
+        self._open: dict[_Lines, bool] = {}  # whether it has asked
         self._threads: list[Thread] = []
 
     def start(self) -> None:
@@ -107,7 +134,7 @@ class ControlServer:
             self._clear()
             self._socket.bind(str(self._path))
             self._path.chmod(0o600)  # nobody connects before the next line
-            self._socket.listen(8)
+            self._socket.listen(4 * MAX_REQUESTS)
         except OSError as error:
             self._socket.close()
             reason = (error.strerror or str(error)).lower()
@@ -120,15 +147,18 @@ class ControlServer:
             raise
         self._inode = self._path.stat().st_ino
         self._socket.settimeout(0.5)
-        thread = Thread(target=self._accept, name="control")
-        thread.start()
-        self._threads = [thread]
+        self._accepting = Thread(target=self._accept, name="control")
+        self._accepting.start()
 
     def close(self) -> None:
         """Ends what was asked for, and waits for it."""
         self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        self._accepting.join()
+        while any(thread.is_alive() for thread in self._threads):
+            with self._lock:
+                for lines, has_asked in self._open.items():
+                    lines.cut(sending_s=LAST_PATIENCE_S if has_asked else 0.0)
+            self._threads[-1].join(LOOK_S)
         self._socket.close()
         with contextlib.suppress(OSError):
             if self._path.stat().st_ino == self._inode:
@@ -169,27 +199,44 @@ class ControlServer:
             except OSError as error:
                 _log.warning("the control socket takes no more requests: %s", error)
                 return
-            thread = Thread(target=self._serve, args=(end,), name="control request")
             self._threads = [one for one in self._threads if one.is_alive()]
+            if len(self._threads) >= MAX_REQUESTS:
+                with end:
+                    Conversation(_Lines(end)).send(
+                        error=f"{MAX_REQUESTS} requests are under way already"
+                    )
+                continue
+            thread = Thread(target=self._serve, args=(end,), name="control request")
             self._threads.append(thread)
             thread.start()
 
     def _serve(self, end: socket.socket) -> None:
-        with end:
-            lines = _Lines(end)
-            try:
-                uid = _uid_of(end)
-                if uid not in (0, os.geteuid()):
-                    lines.send(error=f"the agent belongs to another user than {uid}")
-                    return
-                request = lines.receive(PATIENCE_S)
-            except (EOFError, OSError):
+        lines = _Lines(end)
+        with self._lock:
+            self._open[lines] = False
+        try:
+            self._hear(end, lines)
+        finally:
+            with self._lock:
+                del self._open[lines]
+            end.close()
+
+    def _hear(self, end: socket.socket, lines: _Lines) -> None:
+        try:
+            uid = _uid_of(end)
+            if uid not in (0, os.geteuid()):
+                lines.send(error=f"the agent belongs to another user than {uid}")
                 return
-            except ValueError as error:
-                Conversation(lines).send(error=f"request not understood: {error}")
-                return
-            if request is not None:
-                self._answered(request, Conversation(lines))
+            request = lines.receive(PATIENCE_S)
+        except (EOFError, OSError):
+            return
+        except ValueError as error:
+            Conversation(lines).send(error=f"request not understood: {error}")
+            return
+        if request is not None:
+            with self._lock:
+                self._open[lines] = True
+            self._answered(request, Conversation(lines))
 
     def _answered(self, request: dict[str, Any], conversation: Conversation) -> None:
         try:
