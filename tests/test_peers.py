@@ -168,7 +168,7 @@ def test_one_that_is_down_is_said_once_and_comes_back(
     assert back == f"agent {url} answers again"
 
 
-@pytest.mark.parametrize("answer", [b"hello", b"[]", b'{"format": 1}', b""])
+@pytest.mark.parametrize("answer", [b"hello", b"[]", b'{"format": 2}', b""])
 def test_nonsense_is_a_failure(answer: bytes) -> None:
     with agent(lambda _: answer) as url, asking(url) as peers:
         wait_until(lambda: peers.counts["failed"] >= 2, "two failures")

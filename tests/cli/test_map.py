@@ -233,7 +233,7 @@ def test_other_agents_are_mentioned(tmp_path: Path, said: Said) -> None:
         ("[" * 100_000, "is not JSON"),
         ("\udcff", "is not JSON"),
         ("{}", "format: is missing"),
-        ('{"format": 9}', "format 9, and this version of deetune reads 1"),
+        ('{"format": 9}', "format 9, and this version of deetune reads 2"),
     ],
 )
 def test_trouble_is_not_a_change(

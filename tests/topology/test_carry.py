@@ -61,7 +61,7 @@ def test_details_need_to_be_told_their_window() -> None:
 
 def test_numbers_that_a_script_wants_stand_beside_the_counts() -> None:
     made = document()
-    assert made["format"] == 1
+    assert made["format"] == 2
     of_edge = made["edges"][0]
     tally = of_edge["calls"][0]["calls"]
     assert tally["rate"] == 10.0
@@ -104,8 +104,8 @@ CALLS = ["edges", 0, "calls", 0]
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (["format"], 2, "format: format 2, and this version of deetune reads 1"),
-        (["format"], True, "format: format true, and this version of deetune reads 1"),
+        (["format"], 3, "format: format 3, and this version of deetune reads 2"),
+        (["format"], True, "format: format true, and this version of deetune reads 2"),
         (["format"], ..., "format: is missing: this is no map"),
         (["nodes"], ..., "nodes: is missing"),
         (["nodes"], {}, "nodes: expected a list, got an object"),

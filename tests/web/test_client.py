@@ -154,9 +154,9 @@ def test_a_connection_that_is_cut_is_no_answer() -> None:
 def test_an_agent_of_another_version_is_named() -> None:
     def answer(target: str) -> Answer:
         status, body = as_agent(target)
-        return status, body.replace(b'"format": 1', b'"format": 2')
+        return status, body.replace(b'"format": 2', b'"format": 3')
 
-    with serving(answer) as url, pytest.raises(NotDeetune, match="format 2") as caught:
+    with serving(answer) as url, pytest.raises(NotDeetune, match="format 3") as caught:
         AgentClient(url).service_map(window_s=60)
     assert "different versions" in caught.value.hint
 

@@ -55,7 +55,7 @@ __all__ = [
     "Tally",
 ]
 
-MAP_FORMAT: Final = 1
+MAP_FORMAT: Final = 2  # 1: `errors` held 4xx as well
 
 
 class NodeKind(StrEnum):

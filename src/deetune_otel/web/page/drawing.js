@@ -263,11 +263,14 @@ export class Drawing {
       found = text;
       if (this.#pen.measureText(text).width > room) {
         // In the middle: names of one system begin alike, and differ at their ends.
-        let length = text.length;
-        do {
-          length -= 1;
-          found = `${text.slice(0, Math.ceil(length / 2))}…${text.slice(text.length - Math.floor(length / 2))}`;
-        } while (length > 1 && this.#pen.measureText(found).width > room);
+        const cut = (length) => `${text.slice(0, Math.ceil(length / 2))}…${text.slice(text.length - Math.floor(length / 2))}`;
+        let [fits, most] = [1, text.length - 1];
+        while (fits < most) {
+          const length = Math.ceil((fits + most) / 2);
+          if (this.#pen.measureText(cut(length)).width > room) most = length - 1;
+          else fits = length;
+        }
+        found = cut(fits);
       }
       if (this.#texts.size > 4000) this.#texts.clear();
       this.#texts.set(key, found);
