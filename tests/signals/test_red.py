@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,6 +132,19 @@ def test_an_ended_service_stays_for_slow_readers_then_goes() -> None:
     sums.add(SHOP, edge(), GET, key(), value())
     [series] = sums.collect(CUMULATIVE).services[0].series
     assert series.start_unix_ns == 250  # a new start: not a counter that went backwards
+
+
+def test_of_many_that_ended_the_oldest_go_first_once_they_were_collected() -> None:
+    sums = made(max_ended=2, linger_ns=10**9)
+    several = [replace(SHOP, instance_id=f"h:{pid}") for pid in range(5)]
+    for number, one in enumerate(several):
+        sums.add(one, edge(), GET, key(), value())
+        if number:
+            sums.forget(one)
+        sums.end_interval(200 + number)
+        assert one in [found for found, _ in sums.collect(CUMULATIVE).services]
+    left = [found for found, _ in sums.collect(CUMULATIVE).services]
+    assert left == [several[0], *several[3:]]  # who lives, and the last ones
 
 
 def test_a_service_that_comes_back_is_not_forgotten() -> None:

@@ -44,10 +44,12 @@ __all__ = [
 
 # The SDK's own default for one instrument.
 MAX_SERIES_PER_SERVICE: Final = 2000
-# Service instances at one time; short-lived processes are forgotten after LINGER_NS.
+# Service instances at one time. Those that ended are forgotten after LINGER_NS, which is several
+# scrapes, and before that where there are many: they never take a living one's place.
 MAX_SERVICES: Final = 2000
+MAX_ENDED: Final = 500
 # Prometheus takes a series for gone after 5 minutes, so a slow scraper still sees the last value.
-LINGER_NS: Final = 300 * 10**9
+LINGER_NS: Final = 180 * 10**9
 
 OVERFLOW_SERVICE: Final = Service(name="other", found_by="overflow")
 
@@ -128,10 +130,12 @@ class Accumulators:
         start_unix_ns: int,
         max_series_per_service: int = MAX_SERIES_PER_SERVICE,
         max_services: int = MAX_SERVICES,
+        max_ended: int = MAX_ENDED,
         linger_ns: int = LINGER_NS,
     ) -> None:
         self._max_series = max_series_per_service
         self._max_services = max_services
+        self._max_ended = max_ended
         self._linger_ns = linger_ns
         self._interval_unix_ns = start_unix_ns  # end of the last reading of the kernel
         self._delta_unix_ns = start_unix_ns  # end of the last delta collection
@@ -167,12 +171,18 @@ class Accumulators:
 
     def end_interval(self, now_unix_ns: int) -> None:
         """Say that one whole reading of the kernel, made at this time, was added."""
-        self._interval_unix_ns = now_unix_ns
-        for key, sums in list(self._services.items()):
-            ended = sums.ended_unix_ns
-            if ended is not None and ended > now_unix_ns:
-                ended = sums.ended_unix_ns = now_unix_ns  # the clock was set back
-            if ended is not None and now_unix_ns - ended >= self._linger_ns:
+        before_unix_ns, self._interval_unix_ns = self._interval_unix_ns, now_unix_ns
+        gone: list[tuple[int, ServiceKey]] = []
+        for key, sums in self._services.items():
+            if sums.ended_unix_ns is not None:
+                # the clock may have been set back
+                sums.ended_unix_ns = min(sums.ended_unix_ns, now_unix_ns)
+                gone.append((sums.ended_unix_ns, key))
+        gone.sort(key=lambda one: one[0])
+        excess = len(gone) - self._max_ended
+        for number, (ended, key) in enumerate(gone):
+            is_old = now_unix_ns - ended >= self._linger_ns
+            if is_old or (number < excess and ended < before_unix_ns):
                 del self._services[key]
 
     def forget(self, service: Service) -> None:
