@@ -85,6 +85,33 @@ static __always_inline void dt_inherit(struct task_struct *t, __u32 owner_id)
 		limit->trust = *family;
 }
 
+static __always_inline __u32 dt_command_line(struct task_struct *t, __u8 to[DT_COMMAND_BYTES])
+{
+	__u64 start = BPF_CORE_READ(t, mm, arg_start);
+	__u64 bytes = BPF_CORE_READ(t, mm, arg_end) - start;
+
+	if ((__u32)(bpf_get_current_pid_tgid() >> 32) != (__u32)t->tgid)
+		return 0; /* the memory here is another's */
+	if (bytes > DT_COMMAND_BYTES)
+		bytes = DT_COMMAND_BYTES;
+	dt_opaque_value(bytes);
+	if (!start || !bytes || bytes > DT_COMMAND_BYTES)
+		return 0;
+	return bpf_probe_read_user(to, bytes, (void *)start) ? 0 : bytes;
+}
+
+/* A process may have ended before user space looks at it: this is what names it then. */
+static __always_inline void dt_tell_command(struct task_struct *t, struct dt_owner_record *r)
+{
+	r->pad = 0;
+	r->command_bytes = dt_command_line(t, r->command);
+	r->executable[0] = r->directory[0] = 0;
+	bpf_probe_read_kernel_str(r->executable, sizeof(r->executable),
+				  BPF_CORE_READ(t, mm, exe_file, f_path.dentry, d_name.name));
+	bpf_probe_read_kernel_str(r->directory, sizeof(r->directory),
+				  BPF_CORE_READ(t, fs, pwd.dentry, d_name.name));
+}
+
 static __noinline __u32 dt_new_owner(const struct dt_owner_key *key, struct task_struct *t)
 {
 	struct dt_owner owner = {};
@@ -112,6 +139,7 @@ static __noinline __u32 dt_new_owner(const struct dt_owner_key *key, struct task
 	r->id = owner.id;
 	r->key = *key;
 	r->owner = owner;
+	dt_tell_command(t, r);
 	/* at once: a short-lived process is soon gone from /proc */
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 	return owner.id;

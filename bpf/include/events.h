@@ -91,6 +91,8 @@ enum dt_limit {
 	DT_TRACE_BYTES =
 		72, /* of the header line that carries the trace context: a traceparent is 68 */
 	DT_COMM_BYTES = 16,
+	DT_COMMAND_BYTES = 512, /* of a new process's command line */
+	DT_FILE_NAME_BYTES = 64, /* of its executable's and its directory's name */
 	DT_RTT_BOUNDS = 11,
 	DT_RTT_BUCKETS = 12,
 	DT_ANSWER_BYTES = 512, /* of a DNS response: what a resolver without EDNS takes */
@@ -367,6 +369,11 @@ struct dt_owner_record {
 	__u32 id;
 	struct dt_owner_key key;
 	struct dt_owner owner;
+	__u32 command_bytes; /* 0: not known; DT_COMMAND_BYTES: there may be more */
+	__u32 pad;
+	__u8 command[DT_COMMAND_BYTES]; /* arguments, each with a zero at its end */
+	char executable[DT_FILE_NAME_BYTES]; /* its name, without its path */
+	char directory[DT_FILE_NAME_BYTES];  /* likewise, the working directory's */
 };
 
 /* At a connection's close TCP had counted more than the doors saw. */

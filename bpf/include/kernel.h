@@ -61,7 +61,24 @@ struct sock_common {
 
 struct inode;
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path pwd;
+};
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 	void *private_data;
 	void *f_ep; /* epoll instances that it is registered in; 0: none */
@@ -185,6 +202,8 @@ struct css_set {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
 };
 
 struct task_struct {
@@ -198,6 +217,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
 	struct css_set *cgroups;

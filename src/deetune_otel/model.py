@@ -101,6 +101,15 @@ class Owner(NamedTuple):
     local_pid: int  # in the agent's pid namespace, as parent_pid is; 0: not in it
 
 
+class NewOwner(NamedTuple):
+    """One that was just met, with what names it if it has ended by now."""
+
+    owner: Owner
+    command_line: bytes  # arguments, each with a zero at its end; cut at 512 bytes
+    executable: str  # its name, without its path
+    directory: str  # the working directory's name, likewise
+
+
 class Edge(NamedTuple):
     """One owner's side of its calls to (client) or from (server) one peer."""
 

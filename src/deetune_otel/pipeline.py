@@ -36,6 +36,7 @@ from deetune_otel.model import (
     BlindBytes,
     DnsAnswer,
     Exchange,
+    NewOwner,
     OperationSample,
     Owner,
     Role,
@@ -455,9 +456,10 @@ class Agent:
                     exchanges.append(record)
                 case OperationSample():
                     self._names.learn(record)
-                case Owner():
+                case NewOwner():
                     self._met += 1
-                    self._names.meet(record)
+                    self._identity.hear(record)
+                    self._names.meet(record.owner)
                 case BlindBytes():
                     self._note_blind(record)
                 case DnsAnswer():

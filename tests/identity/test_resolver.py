@@ -15,7 +15,7 @@ from tests.process import answers, free_port, wait_until
 
 from deetune_otel.config.schema import ServiceMatch, ServiceRule
 from deetune_otel.identity.resolver import Resolver, read_host_id
-from deetune_otel.model import Owner, ProcessKey
+from deetune_otel.model import NewOwner, Owner, ProcessKey
 
 A = "3f4e1c0d9b8a7f6e5d4c3b2a190817263544536271809fafbecdd0e1f2031425"
 B = A[::-1]
@@ -104,6 +104,39 @@ def test_ended_processes_are_named_by_their_comm() -> None:
     assert (service.name, service.found_by) == ("short-lived", "comm")
     assert service.instance_id == f"host1:{ENDED.process.pid}"
     assert names.service(ENDED) is service
+
+
+@pytest.mark.parametrize(
+    ("script_name", "words"),
+    [
+        ("orders.py", ()),
+        ("main.py", ("--verbose",)),  # its directory tells more
+        ("orders.py", ("x" * 600,)),  # cut where the kernel side has no more room
+    ],
+)
+def test_a_process_is_called_the_same_alive_and_ended(
+    tmp_path: Path, script_name: str, words: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "billing"
+    folder.mkdir()
+    script(folder, script_name)
+    with started([PYTHON, script_name, *words], cwd=folder) as child:
+        owner = owner_of(child.pid)
+        told = NewOwner(
+            owner,
+            Path(f"/proc/{child.pid}/cmdline").read_bytes()[:512],
+            Path(f"/proc/{child.pid}/exe").readlink().name,
+            folder.name,
+        )
+        alive = resolver().service(owner)
+    names = resolver()
+    names.hear(told)
+    ended = names.service(owner)
+    assert alive.name in {"orders", "billing"}
+    assert (ended.name, ended.found_by) == (alive.name, alive.found_by)
+    assert ended.attributes["process.command"] == alive.attributes["process.command"]
+    names.forget(owner)
+    assert names.service(owner).found_by == "comm"
 
 
 def test_an_ended_process_is_known_by_its_container_while_that_is_there(

@@ -13,7 +13,7 @@ from deetune_otel.config.schema import ServiceMatch, ServiceRule
 from deetune_otel.identity.container import Cgroup, parse_cgroup
 from deetune_otel.identity.container_metadata import ContainerMetadata
 from deetune_otel.identity.process import ProcessFacts
-from deetune_otel.identity.service import clean, ended_service, identify
+from deetune_otel.identity.service import clean, identify
 
 A = "3f4e1c0d9b8a7f6e5d4c3b2a190817263544536271809fafbecdd0e1f2031425"
 FACTS = ProcessFacts(
@@ -210,12 +210,6 @@ def test_a_helper_is_named_by_its_ancestor() -> None:
     service = identify(helper, cgroup=Cgroup(), named_by=FACTS)
     assert service.name == "orders"
     assert service.attributes["process.command"] == "python3"
-
-
-def test_ended() -> None:
-    assert ended_service("nginx").name == "nginx"
-    assert ended_service("").name == "unknown_service"
-    assert ended_service("nginx").found_by == "comm"
 
 
 @pytest.mark.parametrize(

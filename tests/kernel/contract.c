@@ -101,6 +101,10 @@ struct dt_owner_record sample_new_owner IN("new_owner") = {
 		   .local_pid = 2,
 		   .parent_pid = 1,
 		   .comm = "redis-server" },
+	.command_bytes = 20,
+	.command = "redis-server\0--port",
+	.executable = "redis-check-rdb",
+	.directory = "redis",
 };
 struct dt_blind_record sample_blind IN("blind") = {
 	.type = DT_RECORD_BLIND, .owner_id = 3, .sent_bytes = 1, .received_bytes = 2

@@ -26,6 +26,7 @@ from deetune_otel.model import (
     Exchange,
     KeptBecause,
     LedgerLine,
+    NewOwner,
     OperationSample,
     Owner,
     ProcessKey,
@@ -133,7 +134,15 @@ def test_nothing_is_missing_from_the_headers(btf: Btf) -> None:
             "operation",
             OperationSample(3, 7, Protocol.REDIS, 9, b"*1\r\n"),
         ),
-        ("new_owner", OWNER._replace(comm="redis-server")),
+        (
+            "new_owner",
+            NewOwner(
+                OWNER._replace(comm="redis-server"),
+                b"redis-server\0--port\0",
+                "redis-check-rdb",
+                "redis",
+            ),
+        ),
         ("blind", BlindBytes(3, 1, 2)),
     ],
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +21,10 @@ from tests.kernel.messages import OK, get
 from tests.kernel.observe import Calls, Watch, http, settings
 from tests.process import wait_until
 
+from deetune_otel.identity.resolver import Resolver
 from deetune_otel.kernel import Kernel, KernelSettings
 from deetune_otel.kernel.errors import KernelClosed, KernelUnavailable
-from deetune_otel.model import Owner, Protocol, Role
+from deetune_otel.model import NewOwner, Protocol, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
+RUNS: Final = 60
 ROOT: Final = Path(__file__).resolve().parents[2]
 ONCE: Final = Calls(1, len(get()), len(OK), 0, 3)
 
@@ -38,9 +42,14 @@ def test_a_new_process_is_told_of_at_once(
     watch: Watch, client: Actor, server: Actor, connect: Callable[..., Ends]
 ) -> None:
     connect().call(get(), OK)
-    told = {one.local_pid: one for one in watch.records() if isinstance(one, Owner)}
+    records = [one for one in watch.records() if isinstance(one, NewOwner)]
+    told = {one.owner.local_pid: one for one in records}
     for actor in (client, server):
-        owner = told[actor.pid]
+        owner, command_line, executable, directory = told[actor.pid]
+        command = Path(f"/proc/{actor.pid}/cmdline").read_bytes()
+        assert command_line == command[:512]
+        assert executable == Path(f"/proc/{actor.pid}/exe").readlink().name
+        assert directory == Path(f"/proc/{actor.pid}/cwd").readlink().name
         assert owner.parent_pid == os.getpid()
         assert owner.comm == Path(f"/proc/{actor.pid}/comm").read_text().strip()
         assert owner.netns == Path(f"/proc/{actor.pid}/ns/net").stat().st_ino
@@ -50,6 +59,42 @@ def test_a_new_process_is_told_of_at_once(
         )
         ticks_a_second = os.sysconf("SC_CLK_TCK")
         assert owner.process.start_ns * ticks_a_second // 10**9 == boot_ticks
+
+
+def test_runs_of_one_command_have_one_name_ended_or_not(
+    watch: Watch, tmp_path: Path
+) -> None:
+    program = tmp_path / "reconcile-the-ledger"  # more than a comm holds
+    shutil.copy("/usr/bin/bash", program)
+    names, services = Resolver((), host_name="h"), Counter[str]()
+
+    def name(run: subprocess.Popen[bytes]) -> None:
+        (told,) = (
+            record
+            for record in watch.records()
+            if isinstance(record, NewOwner) and record.owner.local_pid == run.pid
+        )
+        names.hear(told)
+        services[names.service(told.owner).name] += 1
+
+    with Actor() as server:
+        listener, address = server.listen()
+        code = (
+            f"exec 3<>/dev/tcp/{address[0]}/{address[1]}; echo x >&3; echo; read -r _"
+        )
+        for is_alive in (False, True) * (RUNS // 2):
+            with subprocess.Popen(
+                [program, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ) as run:
+                listener.accept().close()
+                assert run.stdout is not None
+                run.stdout.readline()
+                if is_alive:
+                    name(run)
+                run.communicate()
+            if not is_alive:
+                name(run)
+    assert services == {"reconcile-the-ledger": RUNS}
 
 
 def test_owners_that_are_forgotten(watch: Watch) -> None:

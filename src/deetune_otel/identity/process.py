@@ -30,7 +30,7 @@ from typing import Final, Literal
 import psutil
 
 from deetune_otel.identity.ports import listening_ports
-from deetune_otel.model import Owner
+from deetune_otel.model import NewOwner, Owner
 
 __all__ = ["ProcessFacts", "ProcessReader"]
 
@@ -39,6 +39,7 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # A Java class path can have 100 KB; the kernel allows 128 KB in one argument.
 _COMMAND_LINE_BYTES: Final = 256 * 1024
 _ENVIRONMENT_BYTES: Final = 1024 * 1024
+TOLD_BYTES: Final = 512  # of a command line, by the kernel side (DT_COMMAND_BYTES)
 _SMALL_FILE_BYTES: Final = 64 * 1024
 _ENDED_STATES: Final = frozenset("ZXx")
 # Ended or forbidden; and a stat line that is not what the kernel writes today.
@@ -321,6 +322,24 @@ def _is_child(child: _Directory, parent: _Directory) -> bool:
         return child.stat().parent_pid == parent.pid
     except _UNREADABLE:
         return False
+
+
+def facts_told(told: NewOwner, *, cgroup: str) -> ProcessFacts:
+    """What the kernel side saw of a process that had ended before it could be looked at."""
+    arguments = _arguments(told.command_line)
+    if len(told.command_line) >= TOLD_BYTES:
+        arguments = arguments[:-1] or arguments  # the last one is cut
+    owner = told.owner
+    return ProcessFacts(
+        pid=owner.local_pid,
+        parent_pid=owner.parent_pid,
+        comm=owner.comm,
+        executable=told.executable,
+        arguments=arguments,
+        cgroup=cgroup,
+        working_directory=f"/{told.directory}" if told.directory else "",
+        netns=owner.netns,
+    )
 
 
 def _arguments(command_line: bytes) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ on up to about a minute: one read of /proc/PID/stat and cmdline, one stat of its
 (under 0.1 ms). Only when these differ (an exec lays out memory anew, a server writes
 its title) is it named again; fork, socket, exec thus ends in the right name within
 a second. A process that ended keeps the name it had; one that had ended
-before it was ever looked at is named by its `comm`, or its container's name or unit's
-where its cgroup is still there.
+before it was ever looked at is named the same way by what the kernel side saw of it (its command
+line, its executable's and its directory's name), and by its container or unit where its cgroup is
+still there; only what its environment or /proc alone would tell is missing.
 
 A process that is put into another cgroup (a container's, another unit's) looks as before,
 and the kernel side tells a process's cgroup only once. So the text of its cgroup file is
@@ -49,15 +50,16 @@ from deetune_otel.identity.container_metadata import (
     ContainerMetadata,
     read_container_metadata,
 )
-from deetune_otel.identity.process import ProcessFacts, ProcessReader
-from deetune_otel.identity.service import command_of, ended_service, identify
-from deetune_otel.model import Owner, ProcessKey, Service
+from deetune_otel.identity.process import ProcessFacts, ProcessReader, facts_told
+from deetune_otel.identity.service import command_of, identify
+from deetune_otel.model import NewOwner, Owner, ProcessKey, Service
 
 __all__ = ["Resolver", "read_host_id"]
 
 # Twice the kernel side's default of owners: ended ones linger until forgotten.
 _PROCESSES: Final = 2048
 _CONTAINERS: Final = 512
+_TOLD: Final = 1024  # 1 KB each
 _FIRST_CHECK_S: Final = 1.0
 _LONGEST_CHECK_S: Final = 64.0
 # 8 µs each: under 1 % of a processor for all the processes of the kernel side's bound.
@@ -105,6 +107,7 @@ class Resolver:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._known: LRUCache[ProcessKey, _Known] = LRUCache(_PROCESSES)
+        self._told: LRUCache[ProcessKey, NewOwner] = LRUCache(_TOLD)
         self._containers: LRUCache[str, ContainerMetadata | None] = LRUCache(
             _CONTAINERS
         )
@@ -121,9 +124,15 @@ class Resolver:
                 self._check(owner, known, now_s)
             return known.service
 
+    def hear(self, told: NewOwner) -> None:
+        """What names a process that is gone before it can be looked at."""
+        with self._lock:
+            self._told[told.owner.process] = told
+
     def forget(self, owner: Owner) -> None:
         """Drop what is remembered of a process that is gone for good."""
         with self._lock:
+            self._told.pop(owner.process, None)
             self._known.pop(owner.process, None)
 
     def _name(self, owner: Owner, now_s: float) -> _Known:
@@ -131,17 +140,13 @@ class Resolver:
         fingerprint = self._reader.fingerprint(owner)
         facts = self._reader.read(owner, with_ports=self._with_ports)
         if facts is None:
-            fingerprint, cgroup = None, self._cgroups.text(owner.cgroup_id)
-            place = parse_cgroup(cgroup)
-            service = ended_service(
-                owner.comm, cgroup=place, container=self._container(place)
-            )
-        else:
-            service, cgroup = self._identify(owner, facts), facts.cgroup
+            fingerprint = None
+            told = self._told.get(owner.process) or NewOwner(owner, b"", "", "")
+            facts = facts_told(told, cgroup=self._cgroups.text(owner.cgroup_id))
         return _Known(
-            service=self._placed(service, owner.process.pid),
+            service=self._placed(self._identify(owner, facts), owner.process.pid),
             fingerprint=fingerprint,
-            cgroup=cgroup,
+            cgroup=facts.cgroup,
             check_at_s=now_s + _FIRST_CHECK_S,
             interval_s=_FIRST_CHECK_S,
             cgroup_check_at_s=now_s + _CGROUP_CHECK_S,

@@ -56,7 +56,7 @@ from deetune_otel.identity.container_metadata import ContainerMetadata
 from deetune_otel.identity.process import ProcessFacts
 from deetune_otel.model import Service
 
-__all__ = ["UNKNOWN_SERVICE", "clean", "command_of", "ended_service", "identify"]
+__all__ = ["UNKNOWN_SERVICE", "clean", "command_of", "identify"]
 
 UNKNOWN_SERVICE: Final = "unknown_service"  # the conventions' word
 _TEXT_LENGTH: Final = 255  # backends cut longer ones, each at another place
@@ -129,31 +129,6 @@ def identify(
         name=name or UNKNOWN_SERVICE,
         namespace=clean(namespace or _first(labels, _NAMESPACE_LABELS)),
         attributes=_kept(given) | _known_attributes(facts, cgroup, container),
-        found_by=found_by,
-    )
-
-
-def ended_service(
-    comm: str,
-    *,
-    cgroup: Cgroup | None = None,
-    container: ContainerMetadata | None = None,
-) -> Service:
-    """The service of a process that had ended before it could be looked at.
-
-    Where it was may still be known.
-    """
-    cgroup = cgroup or Cgroup()
-    labels = container.labels if container else {}
-    name, found_by = clean(comm) or UNKNOWN_SERVICE, "comm"
-    if given := _container_name(container):
-        name, found_by = given, "container"
-    elif given := _unit_name(cgroup.unit):
-        name, found_by = given, "systemd"
-    return Service(
-        name=name,
-        namespace=clean(_first(labels, _NAMESPACE_LABELS)),
-        attributes=_cleaned(_place(cgroup, container)),
         found_by=found_by,
     )
 

@@ -32,6 +32,7 @@ from deetune_otel.model import (
     KeptBecause,
     LedgerLine,
     Link,
+    NewOwner,
     OperationSample,
     Owner,
     Pair,
@@ -60,7 +61,7 @@ __all__ = [
     "missing_from",
 ]
 
-Record: TypeAlias = Exchange | OperationSample | Owner | BlindBytes | DnsAnswer
+Record: TypeAlias = Exchange | OperationSample | NewOwner | BlindBytes | DnsAnswer
 Buffer: TypeAlias = bytes | memoryview
 
 
@@ -183,6 +184,10 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "owner.local_pid",
         "owner.parent_pid",
         "owner.comm",
+        "command_bytes",
+        "command",
+        "executable",
+        "directory",
     ),
     "dt_blind_record": ("owner_id", "sent_bytes", "received_bytes"),
     "dt_unproven_record": ("owner_id",),
@@ -730,11 +735,12 @@ class Records:
             request_head=head[:head_bytes],
         )
 
-    def _new_owner(self, data: Buffer) -> Owner:
-        number, start_ns, pid, netns, cgroup_id, local_pid, parent_pid, comm = (
+    def _new_owner(self, data: Buffer) -> NewOwner:
+        number, start_ns, pid, netns, cgroup_id, local_pid, parent_pid, *told = (
             self._layouts["dt_owner_record"].unpack(data)
         )
-        return Owner(
+        comm, length, command, executable, directory = told
+        owner = Owner(
             id=number,
             process=ProcessKey(pid, start_ns),
             parent_pid=parent_pid,
@@ -743,6 +749,7 @@ class Records:
             comm=_text(comm),
             local_pid=local_pid,
         )
+        return NewOwner(owner, command[:length], _text(executable), _text(directory))
 
     def _blind(self, data: Buffer) -> BlindBytes:
         return BlindBytes(*self._layouts["dt_blind_record"].unpack(data))
