@@ -42,6 +42,12 @@ class Identity:
     def service(self, one: Owner) -> Service:
         return Service(name=one.comm, instance_id=str(one.process.pid))
 
+    def __init__(self) -> None:
+        self.known: set[int] = set()  # owner ids
+
+    def knows(self, one: Owner) -> bool:
+        return one.id in self.known
+
     def forget(self, one: Owner) -> None:
         """Remembers nothing anyway."""
 
@@ -52,7 +58,8 @@ class World:
     def __init__(self) -> None:
         self.maps = Maps()
         self.alive = True
-        identity = Identity()
+        identity = self.identity = Identity()
+        self.heard = 0
         self.names = Names(self.maps, service_of=identity.service, routes=Routes())
         self.sums = Sums(
             accumulators=Accumulators(start_unix_ns=0),
@@ -70,7 +77,12 @@ class World:
             identity=cast("Any", identity),
             departures=Departures(lambda _: self.alive),
             steering=Steering(self.maps),
+            hear=self._hear,
         )
+
+    def _hear(self) -> None:
+        self.heard += 1
+        self.identity.known |= self.maps.owners.keys()
 
     def read(self, *, is_last: bool = False) -> NodeDetails | None:
         """The shop on the map."""
@@ -101,6 +113,15 @@ def server() -> World:
 def operations(shop: NodeDetails | None) -> dict[str, int]:
     assert shop is not None
     return {one.name: one.calls.count for one in shop.operations}
+
+
+def test_who_somebody_is_is_heard_before_it_is_counted() -> None:
+    world = World()
+    world.maps.add(owner(1), edge())
+    world.read()
+    assert world.heard == 1
+    world.read()
+    assert world.heard == 1  # nobody new
 
 
 def test_sums_and_map_say_the_same() -> None:

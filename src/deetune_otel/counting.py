@@ -19,7 +19,7 @@ from deetune_otel.signals.resource import service_key, without_process
 from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from deetune_otel.departures import Departures
@@ -55,8 +55,11 @@ class Counting:
         identity: Resolver,
         departures: Departures,
         steering: Steering,
+        hear: Callable[[], None],
     ) -> None:
+        """`hear` takes at once what the kernel side has told until now."""
         self._kernel = kernel
+        self._hear = hear
         self._names = names
         self._sums = sums
         self._graph = graph
@@ -90,6 +93,8 @@ class Counting:
         series = self._kernel.read_series()
         traffic = self._kernel.read_traffic()
         self._names.refresh()
+        if not all(map(self._identity.knows, self._names.owners())):
+            self._hear()  # who they are, if they have ended
         edges = {edge.id: edge for edge in self._names.edges()}
         named = {edge_id: self._names.named(edge) for edge_id, edge in edges.items()}
         self._meet(named)

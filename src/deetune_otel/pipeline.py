@@ -112,6 +112,7 @@ class Agent:
         self._environ = os.environ if environ is None else environ
         self._stopping = Event()
         self._reading = Lock()  # one reading of the kernel's counts at a time
+        self._taking = Lock()  # what was polled is taken before anybody else polls
         self._shedding = False
         self._met = 0  # processes since the last reading
         self._errors: dict[str, int] = {}  # unexpected ones, by thread
@@ -159,8 +160,7 @@ class Agent:
         self._kernel.detach()
         # At once: of a connection that ends from now on nobody tells what was open.
         last_ledger = self._kernel.read_ledger()
-        while records := self._kernel.poll(0):
-            self._take(records)
+        self._hear()
         self._outlets.put_spans(self._tracing.flush())
         with self._reading:
             self._read_counts(is_last=True)
@@ -368,6 +368,7 @@ class Agent:
             identity=self._identity,
             departures=Departures(lambda owner: reader.local_pid(owner) is not None),
             steering=self._steering,
+            hear=self._hear,
         )
         own_addresses = _addresses()
         self._tracing = Tracing(
@@ -442,11 +443,17 @@ class Agent:
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
-            self._take(self._kernel.poll(POLL_MS))
+            with self._taking:
+                self._take(self._kernel.poll(POLL_MS))
             if self._met >= self._config.kernel.max_owners // CROWDED_PART:
                 self._refresh()  # those of them that ended make room
             if spans := self._tracing.release():
                 self._outlets.put_spans(spans)
+
+    def _hear(self) -> None:
+        with self._taking:
+            while records := self._kernel.poll(0):
+                self._take(records)
 
     def _take(self, records: list[Record]) -> None:
         exchanges = []

@@ -129,6 +129,11 @@ class Resolver:
         with self._lock:
             self._told[told.owner.process] = told
 
+    def knows(self, owner: Owner) -> bool:
+        """Whether it was named, or could be even if it has ended."""
+        with self._lock:
+            return owner.process in self._known or owner.process in self._told
+
     def forget(self, owner: Owner) -> None:
         """Drop what is remembered of a process that is gone for good."""
         with self._lock:
