@@ -254,16 +254,13 @@ dt_overflow_edge_of(struct dt_edge_key *key, struct dt_edge *fresh, struct dt_ow
 }
 
 /* The edge of a key, made when there is none; beyond the owner's share, its overflow edge. Its id,
- * 0 without memory, and DT_IS_OVERFLOW. Not static, so that the verifier looks at it once. */
-__noinline __u64 dt_edge_of(struct dt_edge_key *key, struct dt_edge *fresh)
+ * 0 without memory, and DT_IS_OVERFLOW. Static: on 6.1 a key may not be an argument of another's.
+ */
+static __noinline __u64 dt_edge_of(struct dt_edge_key *key, struct dt_edge *fresh)
 {
-	struct dt_owner_limit *limit;
-	struct dt_edge *edge;
+	struct dt_edge *edge = bpf_map_lookup_elem(&edges, key);
+	struct dt_owner_limit *limit = dt_limit_of(key->owner_id);
 
-	if (!key || !fresh)
-		return 0;
-	edge = bpf_map_lookup_elem(&edges, key);
-	limit = dt_limit_of(key->owner_id);
 	if (!limit)
 		return 0;
 	if (!edge && limit->edges < dt_edge_cap_per_owner &&

@@ -85,8 +85,19 @@ static long host_read_kernel(void *to, __u64 bytes, const void *from)
 	return 0;
 }
 
+static long host_read_kernel_str(void *to, __u32 bytes, const void *from)
+{
+	host_point();
+	if (!from)
+		return -HOST_EFAULT;
+	strncpy(to, from, bytes - 1);
+	((char *)to)[bytes - 1] = 0;
+	return strlen(to) + 1;
+}
+
 #define bpf_probe_read_user(to, bytes, from) host_read_user(to, bytes, (__u64)(from))
 #define bpf_probe_read_kernel(to, bytes, from) host_read_kernel(to, bytes, from)
+#define bpf_probe_read_kernel_str(to, bytes, from) host_read_kernel_str(to, bytes, from)
 
 /* As the real one: a null on the way reads as zero. */
 #define host_read_1(from, a)                                                                       \
