@@ -44,7 +44,7 @@ TESTED_WITH: Final = {
     "demo/services/orders.py": "demo/test_stack.py",
     "demo/services/shop.py": "demo/test_stack.py",
     "demo/services/shop_next.py": "e2e/test_readme.py",
-    "downstream.py": "e2e/test_readme.py",
+    "agent/downstream.py": "e2e/test_readme.py",
     "export/otlp_grpc.py": "export/test_otlp.py",
     "export/otlp_http.py": "export/test_otlp.py",
     "export/otlp_sender.py": "export/test_otlp.py",

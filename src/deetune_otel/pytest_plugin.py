@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
+    from deetune_otel.agent.downstream import Watch
     from deetune_otel.comparison.judging import JudgeRules, Verdict
-    from deetune_otel.downstream import Watch
     from deetune_otel.recording.model import RecordedExchange
     from deetune_otel.replay.client import Sent
     from deetune_otel.replay.options import Target
@@ -184,7 +184,7 @@ class _Replay:
         if not wants:
             return
 
-        from deetune_otel.downstream import watching_calls
+        from deetune_otel.agent.downstream import watching_calls
         from deetune_otel.kernel.errors import KernelUnavailable
 
         try:

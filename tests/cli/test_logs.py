@@ -25,7 +25,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def test_pairs_on_one_line(stream: io.StringIO) -> None:
-    log = logging.getLogger("deetune_otel.pipeline")
+    log = logging.getLogger("deetune_otel.agent.agent")
     log.info('it said "no"\nand %s', "more")
     log.warning("short")
     log.debug("not asked for")

@@ -17,8 +17,8 @@ from tests.kernel.messages import OK, get
 from tests.process import wait_until
 from tests.programs import Client, Nginx, Redis, program, wrk
 
+from deetune_otel.agent.agent import Agent
 from deetune_otel.config.schema import AgentSettings, Config, SpanSettings, WebSettings
-from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.owners import OwnerChoice
 from deetune_otel.recorder.recorder import Bounds, Ended, Plan
 from deetune_otel.recording.codecs import redis

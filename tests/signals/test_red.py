@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from deetune_otel.agent.process_registry import no_edge
 from deetune_otel.model import (
     Edge,
     End,
@@ -21,7 +22,6 @@ from deetune_otel.model import (
     Service,
     Transport,
 )
-from deetune_otel.naming import no_edge
 from deetune_otel.protocols.routes import OVERFLOW
 from deetune_otel.signals.red import (
     OVERFLOW_SERVICE,

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deetune_otel import __version__
+from deetune_otel.agent.agent import kernel_settings
+from deetune_otel.agent.exporters import Exporters
 from deetune_otel.cli import settings as options
 from deetune_otel.cli.errands import check_flight
 from deetune_otel.cli.errors import CommandError, ExitCode
@@ -35,8 +37,6 @@ from deetune_otel.kernel import (
     Tried,
     features,
 )
-from deetune_otel.outlets import Outlets
-from deetune_otel.pipeline import kernel_settings
 from deetune_otel.web.server import WebServerError, try_to_listen
 
 __all__ = ["Check"]
@@ -122,10 +122,10 @@ class Found:
 
 def ways_out(config: Config, environ: Mapping[str, str]) -> WaysOut:
     """Raises what `run` raises: ConfigError, CommandError."""
-    outlets = Outlets(config, environ)
-    outlets.close(0.0)
+    exporters = Exporters(config, environ)
+    exporters.close(0.0)
     endpoints: dict[str, list[str]] = {}
-    for one in outlets.report():
+    for one in exporters.report():
         endpoints.setdefault(one.signal, []).append(one.endpoint)
     check_flight(config.recording)
     is_taken = False

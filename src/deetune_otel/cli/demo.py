@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from deetune_otel import status
+from deetune_otel.agent import status
+from deetune_otel.agent.agent import Agent
 from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.interrupts import Interrupts
@@ -33,7 +34,6 @@ from deetune_otel.demo.program import DemoError
 from deetune_otel.demo.stack import Customers, opened
 from deetune_otel.kernel import features
 from deetune_otel.model import Protocol
-from deetune_otel.pipeline import Agent
 from deetune_otel.topology.carry import to_json
 from deetune_otel.topology.model import NodeKind
 from deetune_otel.web.server import WebServerError

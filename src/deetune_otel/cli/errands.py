@@ -16,13 +16,13 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
+from deetune_otel.agent.agent import Agent
+from deetune_otel.agent.control import ControlError, ControlServer, Conversation
 from deetune_otel.cli import parsed
 from deetune_otel.cli.errors import CommandError, UsageError
 from deetune_otel.cli.record import plan_of
 from deetune_otel.cli.taking import KEY_BYTES, STEP_S, policy_of, redactor_of, take
 from deetune_otel.config.schema import RecordingSettings
-from deetune_otel.control import ControlError, ControlServer, Conversation
-from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.flight import Flight, forget_old, write_flight
 from deetune_otel.recorder.owners import OwnerChoice
 from deetune_otel.recorder.recorder import Bounds, Plan

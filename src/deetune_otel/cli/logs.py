@@ -17,7 +17,7 @@ __all__ = ["KeyValueFormatter", "start_logging"]
 
 
 class KeyValueFormatter(logging.Formatter):
-    """`time=… level=info source=pipeline msg="…"`; a traceback is one pair, too."""
+    """`time=… level=info source=agent msg="…"`; a traceback is one pair, too."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, tz=UTC)

@@ -13,6 +13,8 @@ from typing import Final
 
 from rich.console import Console
 
+from deetune_otel.agent.agent import Agent
+from deetune_otel.agent.control import ControlClient, ControlError
 from deetune_otel.cli import output
 from deetune_otel.cli import settings as options
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
@@ -21,9 +23,7 @@ from deetune_otel.cli.selecting import add_selection, byte_count, selection_of
 from deetune_otel.cli.taking import STEP_S, Talk, Terminal, redactor_of, take
 from deetune_otel.cli.times import time_s
 from deetune_otel.config.schema import RecordingSettings
-from deetune_otel.control import ControlClient, ControlError
 from deetune_otel.identity.cgroup_tree import CgroupTree
-from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.owners import OwnerChoice
 from deetune_otel.recorder.recorder import Bounds, Plan
 from deetune_otel.recording.selection import SampleBy, Sampling, Selection

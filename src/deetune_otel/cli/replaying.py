@@ -14,6 +14,7 @@ from typing import Final
 
 from rich.live import Live
 
+from deetune_otel.agent.downstream import Watch, watching_calls
 from deetune_otel.cli import output
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.interrupts import NUMBERS
@@ -22,7 +23,6 @@ from deetune_otel.comparison.covering import Covering
 from deetune_otel.comparison.judging import JudgeRules, Verdict, judge
 from deetune_otel.comparison.learning import learn
 from deetune_otel.comparison.reports.report import Report
-from deetune_otel.downstream import Watch, watching_calls
 from deetune_otel.kernel.errors import KernelUnavailable
 from deetune_otel.recording.model import RecordedExchange
 from deetune_otel.redaction.policy import Policy

@@ -14,11 +14,11 @@ from types import FrameType
 from typing import Final
 
 from deetune_otel import __version__
+from deetune_otel.agent.agent import Agent
 from deetune_otel.cli import settings as options
 from deetune_otel.cli.errands import Errands
 from deetune_otel.cli.errors import CommandError, ExitCode
 from deetune_otel.cli.logs import start_logging
-from deetune_otel.pipeline import Agent
 from deetune_otel.web.server import WebServerError
 
 __all__ = ["Run"]

@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.live import Live
 
 from deetune_otel import __version__
+from deetune_otel.agent.agent import Agent
 from deetune_otel.archive.writer import RecordingWriter
 from deetune_otel.cli.account import account
 from deetune_otel.cli.errors import CommandError, ExitCode, UsageError
 from deetune_otel.cli.interrupts import Interrupts
 from deetune_otel.cli.terminal import megabytes
-from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.recorder import Ended, Plan, Progress, Recorder
 from deetune_otel.recorder.rehearsal import Rehearsal
 from deetune_otel.recording.model import Manifest

@@ -36,7 +36,7 @@ OWN_INTERVAL_S: Final = 1.0
 
 
 class Source(Protocol):
-    """What answers: web.client.AgentClient, or pipeline.Agent."""
+    """What answers: web.client.AgentClient, or agent.Agent."""
 
     def service_map(
         self, *, window_s: float, with_pairs: bool = False
@@ -96,13 +96,13 @@ def agent_errors_explained() -> Iterator[None]:
 @contextmanager
 def _own_agent() -> Iterator[Source]:
     # Not at the top: who asks a running agent needs none of it, and it takes a second.
+    from deetune_otel.agent.agent import Agent  # noqa: PLC0415
     from deetune_otel.config.schema import (  # noqa: PLC0415
         AgentSettings,
         Config,
         WebSettings,
     )
     from deetune_otel.kernel.errors import KernelUnavailable  # noqa: PLC0415
-    from deetune_otel.pipeline import Agent  # noqa: PLC0415
 
     config = Config(
         agent=AgentSettings(interval_s=OWN_INTERVAL_S, log_level="warning"),

@@ -55,7 +55,7 @@ _Http = TypeVar("_Http", HttpRequest, HttpResponse)
 
 
 class People(Shape):
-    """Who owners are: `naming.Names` in the agent."""
+    """Who owners are: `agent.process_registry.ProcessRegistry` in the agent."""
 
     def process(self, owner_id: int) -> Process | None: ...
     def operation_name(self, owner_id: int, protocol: Protocol, head: bytes) -> str: ...

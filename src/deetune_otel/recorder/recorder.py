@@ -98,7 +98,7 @@ class Kernel(Shape):
 
 
 class Everybody(People, Shape):
-    """Who is there: `naming.Names`."""
+    """Who is there: `agent.process_registry.ProcessRegistry`."""
 
     def owners(self) -> list[Owner]: ...
     def refresh(self) -> None: ...

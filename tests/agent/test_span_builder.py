@@ -9,17 +9,17 @@ import time
 from tests.factories import edge, exchange, key
 from tests.readings import Maps, owner, value
 
+from deetune_otel.agent.process_registry import ProcessRegistry
+from deetune_otel.agent.reporting import Sums
+from deetune_otel.agent.span_builder import SpanBuilder
 from deetune_otel.model import KeptBecause, Operation, Role, Service
-from deetune_otel.naming import Names
 from deetune_otel.protocols.routes import Routes
-from deetune_otel.reporting import Sums
 from deetune_otel.signals import red
 from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
 from deetune_otel.signals.traces import TraceResolver
 from deetune_otel.topology.graph import Graph
-from deetune_otel.tracing import Tracing
 
 HEAD = b"GET /users/17 HTTP/1.1\r\n"
 
@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, *, hold_ns: int = 0) -> None:
         self.maps = Maps()
-        self.names = Names(
+        self.names = ProcessRegistry(
             self.maps, service_of=lambda one: Service(name=one.comm), routes=Routes()
         )
         self.sums = Sums(
@@ -39,7 +39,7 @@ class World:
             lock=threading.Lock(),
         )
         self.graph = Graph(start_unix_ns=time.time_ns(), host="host", version="1")
-        self.tracing = Tracing(
+        self.tracing = SpanBuilder(
             names=self.names,
             resolver=TraceResolver(is_local=lambda _: False, hold_ns=hold_ns),
             sums=self.sums,

@@ -16,6 +16,7 @@ from tests.otlp_stub import OtlpStub, SeenSpan
 from tests.process import wait_until
 from tests.programs import Client, Nginx, PythonService, Redis, wrk
 
+from deetune_otel.agent.agent import Agent
 from deetune_otel.config.schema import (
     AgentSettings,
     Config,
@@ -24,7 +25,6 @@ from deetune_otel.config.schema import (
     SpanSettings,
     WebSettings,
 )
-from deetune_otel.pipeline import Agent
 from deetune_otel.web.server import WebServerError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricsData
 from tests.otlp_stub import OtlpStub
 from tests.process import wait_until
 
+from deetune_otel.agent.exporters import Exporters
 from deetune_otel.config import ConfigError
 from deetune_otel.config.schema import (
     Config,
@@ -18,38 +19,37 @@ from deetune_otel.config.schema import (
     OtlpSettings,
     SpanSettings,
 )
-from deetune_otel.outlets import Outlets
 
 
 def test_nothing_is_sent_where_no_endpoint_is_known() -> None:
-    outlets = Outlets(Config(), {})
-    assert not outlets.take_spans
-    assert not outlets.take_metrics
-    assert outlets.report() == []
-    outlets.close(1)
+    exporters = Exporters(Config(), {})
+    assert not exporters.take_spans
+    assert not exporters.take_metrics
+    assert exporters.report() == []
+    exporters.close(1)
 
 
 def test_otlp_takes_both_signals() -> None:
     with OtlpStub() as collector:
-        outlets = Outlets(
+        exporters = Exporters(
             Config(otlp=OtlpSettings(temporality="delta")),
             {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
                 "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             },
         )
-        assert outlets.temporality is AggregationTemporality.DELTA
-        assert [one.signal for one in outlets.report()] == ["spans", "metrics"]
-        outlets.put_metrics(MetricsData([]))
+        assert exporters.temporality is AggregationTemporality.DELTA
+        assert [one.signal for one in exporters.report()] == ["spans", "metrics"]
+        exporters.put_metrics(MetricsData([]))
         wait_until(lambda: collector.metrics, "the reading arrived")
-        outlets.close(2)
-        assert outlets.report()[1].to_json()["sent"] == 1
+        exporters.close(2)
+        assert exporters.report()[1].to_json()["sent"] == 1
 
 
 def test_without_spans_there_is_no_queue_for_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    outlets = Outlets(
+    exporters = Exporters(
         Config(
             console=ConsoleSettings(enabled=True),
             spans=SpanSettings(enabled=False),
@@ -57,9 +57,9 @@ def test_without_spans_there_is_no_queue_for_them(
         ),
         {},
     )
-    assert [one.signal for one in outlets.report()] == ["metrics"]
-    assert not outlets.take_spans
-    outlets.close(1)
+    assert [one.signal for one in exporters.report()] == ["metrics"]
+    assert not exporters.take_spans
+    exporters.close(1)
     assert capsys.readouterr().out == ""
 
 
@@ -72,13 +72,13 @@ def test_settings_that_cannot_work_are_all_told_once() -> None:
     }
     before = threading.active_count()
     with pytest.raises(ConfigError) as caught:
-        Outlets(Config(), environ)
+        Exporters(Config(), environ)
     assert [one.where for one in caught.value.problems] == [
         "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ]
     with pytest.raises(ConfigError, match=r"^otlp\.endpoint: 'c:1' must begin [^\n]+$"):
-        Outlets(Config(otlp=OtlpSettings(endpoint="c:1")), {})
+        Exporters(Config(otlp=OtlpSettings(endpoint="c:1")), {})
     assert threading.active_count() == before
 
 
@@ -97,15 +97,17 @@ def test_settings_that_cannot_work_are_all_told_once() -> None:
     ],
 )
 def test_a_signal_can_be_left_out(environ: dict[str, str], signals: list[str]) -> None:
-    outlets = Outlets(Config(otlp=OtlpSettings(endpoint="http://127.0.0.1:1")), environ)
-    outlets.close(0)
-    assert [one.signal for one in outlets.report()] == signals
+    exporters = Exporters(
+        Config(otlp=OtlpSettings(endpoint="http://127.0.0.1:1")), environ
+    )
+    exporters.close(0)
+    assert [one.signal for one in exporters.report()] == signals
 
 
 def test_otlp_by_name_goes_to_the_specifications_endpoint() -> None:
-    outlets = Outlets(Config(), {"OTEL_TRACES_EXPORTER": "otlp"})
-    outlets.close(0)
-    (one,) = outlets.report()
+    exporters = Exporters(Config(), {"OTEL_TRACES_EXPORTER": "otlp"})
+    exporters.close(0)
+    (one,) = exporters.report()
     assert (one.signal, one.endpoint) == (
         "spans",
         "http://localhost:4318/v1/traces (http/protobuf)",
@@ -130,7 +132,7 @@ def test_an_exporter_that_is_none_is_an_error(
 ) -> None:
     before = threading.active_count()
     with pytest.raises(ConfigError, match=f"^{variable}: {says}"):
-        Outlets(Config(), {variable: value})
+        Exporters(Config(), {variable: value})
     assert threading.active_count() == before
 
 
@@ -140,6 +142,6 @@ def test_the_settings_of_a_signal_that_is_left_out_are_not_looked_at() -> None:
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "nowhere",
         "OTEL_METRICS_EXPORTER": "none",
     }
-    Outlets(Config(), environ).close(0)
+    Exporters(Config(), environ).close(0)
     with pytest.raises(ConfigError, match="METRICS_ENDPOINT: 'nowhere'"):
-        Outlets(Config(), environ | {"OTEL_METRICS_EXPORTER": "otlp"})
+        Exporters(Config(), environ | {"OTEL_METRICS_EXPORTER": "otlp"})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deetune_otel.model import Pair
     from deetune_otel.topology.model import ServiceMap
 
-__all__ = ["Peers"]
+__all__ = ["RemoteAgents"]
 
 # Connections at whose other end a service is known, 300 bytes each.
 MAX_ANSWERS: Final = 32_768
@@ -37,7 +37,7 @@ WINDOW_INTERVALS: Final = 3
 _log = logging.getLogger(__name__)
 
 
-class Peers:
+class RemoteAgents:
     """From `start` to `close`; `service_at` from any thread.
 
     `counts`: `answered` and `failed` questions.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from deetune_otel.model import Owner
 
-__all__ = ["Departures"]
+__all__ = ["Reaper"]
 
 # The kernel ends a dead process's connections at once; one that lingers is closed within seconds.
 QUIET_S: Final = 5.0
@@ -22,7 +22,7 @@ SHORT_QUIET_S: Final = 1.0
 MAX_LOOKS: Final = 2048
 
 
-class Departures:
+class Reaper:
     """Not thread-safe."""
 
     def __init__(self, is_alive: Callable[[Owner], bool]) -> None:

@@ -12,28 +12,28 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
-from deetune_otel.naming import Named, no_edge
+from deetune_otel.agent.deltas import Deltas, JoinDeltas, TrafficDeltas
+from deetune_otel.agent.process_registry import Named, no_edge
+from deetune_otel.agent.span_limits import span_limits
 from deetune_otel.signals.red import OVERFLOW_SERVICE
 from deetune_otel.signals.resource import service_key, without_process
-from deetune_otel.steering import span_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from deetune_otel.departures import Departures
+    from deetune_otel.agent.joining import Joining
+    from deetune_otel.agent.process_registry import ProcessRegistry
+    from deetune_otel.agent.reaper import Reaper
+    from deetune_otel.agent.reporting import Sums
+    from deetune_otel.agent.span_limits import SpanLimiter
     from deetune_otel.identity.resolver import Resolver
-    from deetune_otel.joining import Joining
     from deetune_otel.kernel import Kernel
     from deetune_otel.model import Edge, Owner, SeriesKey, SeriesValue, Service
-    from deetune_otel.naming import Names
-    from deetune_otel.reporting import Sums
     from deetune_otel.signals.resource import ServiceKey
-    from deetune_otel.steering import Steering
     from deetune_otel.topology.graph import Graph
 
-__all__ = ["Counting"]
+__all__ = ["CountReader"]
 
 # Idle connections are looked for among all descriptors of all processes: 0.1 µs each.
 IDLE_EVERY_S: Final = 10.0
@@ -41,20 +41,20 @@ IDLE_EVERY_S: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Counting:
+class CountReader:
     """Belongs to one caller at a time, but for `sums`, which have their own lock."""
 
     def __init__(  # noqa: PLR0913 - what it feeds, each by its name
         self,
         kernel: Kernel,
         *,
-        names: Names,
+        names: ProcessRegistry,
         sums: Sums,
         graph: Graph,
         joining: Joining,
         identity: Resolver,
-        departures: Departures,
-        steering: Steering,
+        reaper: Reaper,
+        steering: SpanLimiter,
         hear: Callable[[], None],
     ) -> None:
         """`hear` takes at once what the kernel side has told until now."""
@@ -65,7 +65,7 @@ class Counting:
         self._graph = graph
         self._joining = joining
         self._identity = identity
-        self._departures = departures
+        self._reaper = reaper
         self._steering = steering
         self._deltas = Deltas()
         self._traffic = TrafficDeltas()
@@ -161,7 +161,7 @@ class Counting:
                 )
                 operation, service = of.operation(key), of.service
                 owner = owners.get(of.edge.owner_id)
-                if owner is not None and self._departures.was_short(owner):
+                if owner is not None and self._reaper.was_short(owner):
                     service = without_process(service)
                 self._sums.accumulators.add(service, of.edge, operation, key, delta)
                 self._graph.add(of.edge.id, operation, key, delta)
@@ -190,7 +190,7 @@ class Counting:
         """Forget who ended: user space first, for the kernel gives the number to others."""
         owners = {owner.id: owner for owner in self._names.owners()}
         busy = {owner_id for owner_id, count in counts.items() if count}
-        gone = self._departures.due(owners.values(), busy=busy, now_s=now_s)
+        gone = self._reaper.due(owners.values(), busy=busy, now_s=now_s)
         if not gone:
             return
         named = {
@@ -201,7 +201,7 @@ class Counting:
         self._steering.forget(gone)
         last = self._kernel.forget_owners(gone)
         self._count(self._deltas.take_last(last, named.keys()), named, owners)
-        self._departures.forget(gone)
+        self._reaper.forget(gone)
         self._joining.forget(gone)
         self._graph.forget(named.keys())
         for edge_id in named:

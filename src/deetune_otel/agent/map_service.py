@@ -10,26 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deetune_otel.joining import Joining
+from deetune_otel.agent.joining import Joining
+from deetune_otel.agent.remote_agents import RemoteAgents
 from deetune_otel.netlink.addresses import NamespaceAddresses
 from deetune_otel.netlink.conntrack import Conntrack
-from deetune_otel.peers import Peers
 from deetune_otel.topology.addresses import AddressBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from deetune_otel.agent.process_registry import ProcessRegistry
     from deetune_otel.config.schema import TopologySettings
     from deetune_otel.kernel import Kernel
     from deetune_otel.model import Ledger
-    from deetune_otel.naming import Names
     from deetune_otel.topology.graph import Graph
     from deetune_otel.topology.model import ServiceMap
 
-__all__ = ["Atlas", "zone_of"]
+__all__ = ["MapService", "zone_of"]
 
 
-class Atlas:
+class MapService:
     """From construction until `close`."""
 
     def __init__(
@@ -37,14 +37,14 @@ class Atlas:
         settings: TopologySettings,
         *,
         kernel: Kernel,
-        names: Names,
+        names: ProcessRegistry,
         graph: Graph,
         interval_s: float,
     ) -> None:
         """Raises AgentError where a peer's URL is none that could be asked."""
         self.graph = graph
         self._names = names
-        self._peers = Peers(settings.peers, interval_s=interval_s)
+        self._peers = RemoteAgents(settings.peers, interval_s=interval_s)
         self._conntrack = (
             Conntrack(pids_in=self._pids_in) if settings.conntrack else None
         )

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.process import free_port, wait_until
 
+from deetune_otel.agent.remote_agents import RemoteAgents
 from deetune_otel.model import Pair, Role, Service, Transport
-from deetune_otel.peers import Peers
 from deetune_otel.topology.carry import to_json
 from deetune_otel.topology.model import (
     AgentView,
@@ -92,8 +92,8 @@ def agent(body: Callable[[str], bytes], port: int = 0) -> Iterator[str]:
 
 
 @contextmanager
-def asking(*urls: str, **settings: float) -> Iterator[Peers]:
-    peers = Peers(urls, **{"interval_s": 0.05, "timeout_s": 1.0, **settings})  # type: ignore[arg-type]
+def asking(*urls: str, **settings: float) -> Iterator[RemoteAgents]:
+    peers = RemoteAgents(urls, **{"interval_s": 0.05, "timeout_s": 1.0, **settings})  # type: ignore[arg-type]
     peers.start()
     try:
         yield peers
@@ -153,7 +153,7 @@ def test_one_that_hangs_keeps_nobody_waiting() -> None:
 def test_one_that_is_down_is_said_once_and_comes_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "deetune_otel.peers")
+    caplog.set_level(logging.INFO, "deetune_otel.agent.remote_agents")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with asking(url) as peers:
@@ -196,4 +196,4 @@ def test_an_end_is_not_waited_for() -> None:
 
 def test_what_is_no_url_is_refused_at_once() -> None:
     with pytest.raises(AgentError):
-        Peers(["10.0.0.7"], interval_s=1)
+        RemoteAgents(["10.0.0.7"], interval_s=1)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Service,
     )
 
-__all__ = ["Named", "Names", "no_edge"]
+__all__ = ["Named", "ProcessRegistry", "no_edge"]
 
 _HASHES: Final = 16  # DT_SIGNATURE_HASHES: below are operations beyond the kernel's cap
 _OVERFLOWS: Final = {1: OVERFLOW} | {
@@ -96,7 +96,7 @@ class _Known:
     operations: _Operations = field(default_factory=dict)
 
 
-class Names:
+class ProcessRegistry:
     """Thread-safe. `service_of` never raises; what is not known is `other`."""
 
     def __init__(

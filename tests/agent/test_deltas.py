@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.factories import key
 from tests.readings import value
 
-from deetune_otel.deltas import Deltas, JoinDeltas, TrafficDeltas
+from deetune_otel.agent.deltas import Deltas, JoinDeltas, TrafficDeltas
 from deetune_otel.model import NO_TRAFFIC, Join
 
 A, B = key(edge_id=1), key(edge_id=2)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.factories import edge
 
-from deetune_otel.joining import (
+from deetune_otel.agent.joining import (
     MAX_QUESTIONS,
     MAX_SEARCHES,
     SAMPLE,
@@ -382,7 +382,7 @@ def test_without_connection_tracking_and_other_agents() -> None:
 def test_answers_that_wait_are_bounded_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("deetune_otel.joining.MAX_WAITING", 3)
+    monkeypatch.setattr("deetune_otel.agent.joining.MAX_WAITING", 3)
     of = joining(World())
     for i in range(5):
         of.learn(dns("a.example", f"10.0.0.{i}", at_s=1))

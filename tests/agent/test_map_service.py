@@ -9,11 +9,11 @@ from typing import Any, cast
 from tests.factories import edge, key
 from tests.readings import Maps, value
 
-from deetune_otel.atlas import Atlas, zone_of
+from deetune_otel.agent.joining import disguised
+from deetune_otel.agent.map_service import MapService, zone_of
+from deetune_otel.agent.process_registry import ProcessRegistry
 from deetune_otel.config.schema import TopologySettings
-from deetune_otel.joining import disguised
 from deetune_otel.model import Ledger, LedgerLine, Link, Operation, Pair, Service
-from deetune_otel.naming import Names
 from deetune_otel.protocols.routes import Routes
 from deetune_otel.topology.graph import Graph
 
@@ -28,12 +28,14 @@ class Linked(Maps):
         return [Link(PAIR, 1, 0, 40_000, 80)]
 
 
-def atlas(**changes: Any) -> Atlas:
+def atlas(**changes: Any) -> MapService:
     maps = Linked()
-    return Atlas(
+    return MapService(
         TopologySettings(conntrack=False, **changes),
         kernel=cast("Any", maps),
-        names=Names(maps, service_of=lambda _: Service(name="x"), routes=Routes()),
+        names=ProcessRegistry(
+            maps, service_of=lambda _: Service(name="x"), routes=Routes()
+        ),
         graph=Graph(start_unix_ns=time.time_ns(), host="host", version="1"),
         interval_s=10,
     )

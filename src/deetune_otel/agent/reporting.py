@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deetune_otel.agent.usage_metrics import UsageMetrics
 from deetune_otel.identity.usage import Usage
 from deetune_otel.signals import agent, metrics
 from deetune_otel.signals.service_graph import ServiceGraphMetrics
 from deetune_otel.signals.tcp import TcpMetrics
-from deetune_otel.usage_metrics import UsageMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -79,7 +79,7 @@ class _Conntrack(Shape):
 
 
 class _Peers(Shape):
-    """What is asked of `peers.Peers`."""
+    """What is asked of `peers.RemoteAgents`."""
 
     def service_at(self, pair: Pair, role: Role) -> Service | None: ...
 

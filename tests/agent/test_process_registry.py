@@ -6,6 +6,7 @@ from __future__ import annotations
 from tests.factories import edge, key
 from tests.readings import Maps, owner
 
+from deetune_otel.agent.process_registry import ProcessRegistry, no_edge
 from deetune_otel.model import (
     Join,
     OperationSample,
@@ -14,7 +15,6 @@ from deetune_otel.model import (
     Role,
     Service,
 )
-from deetune_otel.naming import Names, no_edge
 from deetune_otel.protocols import http
 from deetune_otel.protocols.routes import OVERFLOW, Routes
 from deetune_otel.signals.red import OVERFLOW_SERVICE
@@ -26,10 +26,10 @@ def service_of(one: Owner) -> Service:
     return Service(name=one.comm)
 
 
-def names_of(*entries: object, max_routes: int = 10) -> Names:
+def names_of(*entries: object, max_routes: int = 10) -> ProcessRegistry:
     maps = Maps()
     maps.add(*entries)  # type: ignore[arg-type]
-    names = Names(maps, service_of=service_of, routes=Routes((), max_routes))
+    names = ProcessRegistry(maps, service_of=service_of, routes=Routes((), max_routes))
     names.refresh()
     return names
 

@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from deetune_otel.agent.process_registry import ProcessRegistry
+    from deetune_otel.agent.reporting import Sums
     from deetune_otel.model import Exchange, Operation, Role
-    from deetune_otel.naming import Names
-    from deetune_otel.reporting import Sums
     from deetune_otel.signals.traces import Resolved, SpanIds, TraceResolver
     from deetune_otel.topology.graph import Graph
 
-__all__ = ["Tracing"]
+__all__ = ["SpanBuilder"]
 
 
-class Tracing:
+class SpanBuilder:
     """Belongs to one thread; `sums` have their own lock."""
 
     def __init__(
         self,
         *,
-        names: Names,
+        names: ProcessRegistry,
         resolver: TraceResolver,
         sums: Sums,
         graph: Graph,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deetune_otel.model import Service
 
-__all__ = ["SpanLimit", "Steering", "span_limits"]
+__all__ = ["SpanLimit", "SpanLimiter", "span_limits"]
 
 # The kernel keeps a quarter of the budget for errors and slow exchanges; a tenth less than the
 # rest, so that a second a little busier than the last still ends within it.
@@ -59,7 +59,7 @@ class _Limits(Protocol):
     ) -> None: ...
 
 
-class Steering:
+class SpanLimiter:
     """Writes what changed. Thread-safe."""
 
     def __init__(self, kernel: _Limits) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from deetune_otel.agent.exporters import Outlet
     from deetune_otel.kernel import KernelSettings, Outcome, ProgramCost, Tried
     from deetune_otel.model import Ledger
-    from deetune_otel.outlets import Outlet
 
 __all__ = ["cost", "exports", "ledger", "maps", "tried"]
 
@@ -72,10 +72,10 @@ def cost(
     }
 
 
-def exports(outlets: Iterable[Outlet]) -> dict[str, list[dict[str, Any]]]:
+def exports(exporters: Iterable[Outlet]) -> dict[str, list[dict[str, Any]]]:
     """By signal; a signal may go to several places."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for outlet in outlets:
+    for outlet in exporters:
         found.setdefault(outlet.signal, []).append(outlet.to_json())
     return found
 

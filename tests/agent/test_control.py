@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deetune_otel.control import (
+from deetune_otel.agent.control import (
     MAX_REQUESTS,
     MOST_BYTES,
     ControlClient,

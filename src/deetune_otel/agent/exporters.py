@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deetune_otel.export.otlp import OtlpTarget
     from deetune_otel.export.queue import Exporter, ExportStats
 
-__all__ = ["Outlet", "Outlets"]
+__all__ = ["Exporters", "Outlet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Outlet:
         return {"endpoint": self.endpoint, **asdict(self.stats)}
 
 
-class Outlets:
+class Exporters:
     """Sends from construction until `close`; raises ConfigError for what cannot work."""
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 
-from deetune_otel import status
+from deetune_otel.agent import status
+from deetune_otel.agent.exporters import Outlet
 from deetune_otel.export.queue import DropCause, ExportStats
 from deetune_otel.kernel import (
     PARTS,
@@ -18,7 +19,6 @@ from deetune_otel.kernel import (
 )
 from deetune_otel.kernel.trying import Doing
 from deetune_otel.model import Ledger, LedgerLine
-from deetune_otel.outlets import Outlet
 
 
 def test_the_ledger_says_whether_it_balances() -> None:
@@ -71,8 +71,8 @@ def test_a_signal_may_go_to_several_places() -> None:
         depth_bytes=0,
         failing="",
     )
-    outlets = [Outlet(signal="spans", endpoint=to, stats=stats) for to in ("a", "b")]
-    said = json.loads(json.dumps(status.exports(outlets)))
+    exporters = [Outlet(signal="spans", endpoint=to, stats=stats) for to in ("a", "b")]
+    said = json.loads(json.dumps(status.exports(exporters)))
     assert [one["endpoint"] for one in said["spans"]] == ["a", "b"]
     assert said["spans"][0]["dropped"]["queue_full"] == 1
 

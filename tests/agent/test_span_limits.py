@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from tests.readings import Maps
 
+from deetune_otel.agent.span_limits import SpanLimit, SpanLimiter, span_limits
 from deetune_otel.model import Service
-from deetune_otel.steering import SpanLimit, Steering, span_limits
 
 
 def test_a_quiet_service_keeps_everything() -> None:
@@ -40,7 +40,7 @@ def test_there_is_a_span_for_each_process_at_least() -> None:
 
 def test_only_what_changed_is_written() -> None:
     maps = Maps()
-    steering = Steering(maps)
+    steering = SpanLimiter(maps)
     steering.limit({1: SpanLimit(5, 0.5)})
     assert maps.limits == {1: (5, 0.5)}
     maps.limits.clear()
@@ -50,7 +50,7 @@ def test_only_what_changed_is_written() -> None:
 
 def test_a_number_that_went_to_another_is_written_anew() -> None:
     maps = Maps()
-    steering = Steering(maps)
+    steering = SpanLimiter(maps)
     steering.limit({1: SpanLimit(5, 0.5)})
     steering.forget({1})
     maps.limits.clear()

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Final, Self
 
+from deetune_otel.agent.agent import Agent
 from deetune_otel.comparison.downstream import calls_by_cause
 from deetune_otel.config.schema import AgentSettings, Config, SpanSettings, WebSettings
-from deetune_otel.pipeline import Agent
 from deetune_otel.recorder.owners import Listening
 from deetune_otel.recorder.recorder import Bounds, Plan, Recorder, is_replay
 from deetune_otel.recording.model import HttpRequest, RecordedExchange

@@ -12,10 +12,13 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality
 from tests.factories import edge, key
 from tests.readings import Maps, owner, value
 
-from deetune_otel import departures
-from deetune_otel.counting import Counting
-from deetune_otel.departures import Departures
-from deetune_otel.joining import Joining
+from deetune_otel.agent import reaper
+from deetune_otel.agent.count_reader import CountReader
+from deetune_otel.agent.joining import Joining
+from deetune_otel.agent.process_registry import ProcessRegistry
+from deetune_otel.agent.reaper import Reaper
+from deetune_otel.agent.reporting import Sums
+from deetune_otel.agent.span_limits import SpanLimiter
 from deetune_otel.model import (
     OperationSample,
     Owner,
@@ -24,13 +27,10 @@ from deetune_otel.model import (
     SeriesKey,
     Service,
 )
-from deetune_otel.naming import Names
 from deetune_otel.protocols.routes import Routes
-from deetune_otel.reporting import Sums
 from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
-from deetune_otel.steering import Steering
 from deetune_otel.topology.addresses import AddressBook
 from deetune_otel.topology.graph import Graph
 from deetune_otel.topology.model import NodeDetails
@@ -60,7 +60,9 @@ class World:
         self.alive = True
         identity = self.identity = Identity()
         self.heard = 0
-        self.names = Names(self.maps, service_of=identity.service, routes=Routes())
+        self.names = ProcessRegistry(
+            self.maps, service_of=identity.service, routes=Routes()
+        )
         self.sums = Sums(
             accumulators=Accumulators(start_unix_ns=0),
             exemplars=Exemplars(),
@@ -68,15 +70,15 @@ class World:
             lock=threading.Lock(),
         )
         self.graph = Graph(start_unix_ns=time.time_ns(), host="host", version="1")
-        self.counting = Counting(
+        self.counting = CountReader(
             cast("Any", self.maps),
             names=self.names,
             sums=self.sums,
             graph=self.graph,
             joining=Joining(kernel=self.maps, graph=self.graph, book=AddressBook()),
             identity=cast("Any", identity),
-            departures=Departures(lambda _: self.alive),
-            steering=Steering(self.maps),
+            reaper=Reaper(lambda _: self.alive),
+            steering=SpanLimiter(self.maps),
             hear=self._hear,
         )
 
@@ -185,7 +187,7 @@ def test_a_busy_process_gets_its_span_limit() -> None:
 def test_who_ended_is_let_go_and_leaves_its_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(departures, "QUIET_S", 0.0)
+    monkeypatch.setattr(reaper, "QUIET_S", 0.0)
     world = server()
     world.maps.series = {key(signature=0): value(3)}
     world.read()
@@ -220,7 +222,7 @@ def test_processes_that_ended_before_their_first_reading_are_their_service_alone
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A thousand runs of one command: one series, exact, however many readings there are."""
-    monkeypatch.setattr(departures, "QUIET_S", 0.0)
+    monkeypatch.setattr(reaper, "QUIET_S", 0.0)
     world = World()
     world.maps.add(owner(1, comm="shop"), edge(Role.SERVER))
     world.maps.series = {key(): value(7)}

@@ -21,11 +21,17 @@ import psutil
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.resources import OTELResourceDetector
 
-from deetune_otel import __version__, status
-from deetune_otel.atlas import Atlas, zone_of
+from deetune_otel import __version__
+from deetune_otel.agent import status
+from deetune_otel.agent.count_reader import CountReader
+from deetune_otel.agent.exporters import Exporters
+from deetune_otel.agent.map_service import MapService, zone_of
+from deetune_otel.agent.process_registry import ProcessRegistry
+from deetune_otel.agent.reaper import Reaper
+from deetune_otel.agent.reporting import Reporter, Sums
+from deetune_otel.agent.span_builder import SpanBuilder
+from deetune_otel.agent.span_limits import SpanLimiter
 from deetune_otel.config.http_path import segment_hash
-from deetune_otel.counting import Counting
-from deetune_otel.departures import Departures
 from deetune_otel.export.otlp import left_out
 from deetune_otel.identity.process import ProcessReader
 from deetune_otel.identity.resolver import Resolver, read_host_id
@@ -42,23 +48,18 @@ from deetune_otel.model import (
     Role,
     Service,
 )
-from deetune_otel.naming import Names
 from deetune_otel.netlink.namespaces import current
-from deetune_otel.outlets import Outlets
 from deetune_otel.protocols.routes import Routes
 from deetune_otel.recorder.recorder import Recorder
 from deetune_otel.recording.codecs import CODECS
 from deetune_otel.recording.selection import SampleBy
-from deetune_otel.reporting import Reporter, Sums
 from deetune_otel.signals.agent import AgentReading
 from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators
 from deetune_otel.signals.resource import Resources
 from deetune_otel.signals.traces import TraceResolver
-from deetune_otel.steering import Steering
 from deetune_otel.topology.graph import Graph
 from deetune_otel.topology.zones import Zones
-from deetune_otel.tracing import Tracing
 from deetune_otel.web.api import MapSources
 from deetune_otel.web.server import WebServer
 
@@ -129,15 +130,15 @@ class Agent:
         """
         with ExitStack() as stack:
             self._start_unix_ns, self._start_s = time.time_ns(), time.monotonic()
-            self._outlets = Outlets(self._config, self._environ)
-            stack.callback(self._outlets.close, 0.0)
+            self._exporters = Exporters(self._config, self._environ)
+            stack.callback(self._exporters.close, 0.0)
             self._kernel_settings = kernel_settings(
                 self._config, spans_per_second=self._spans_per_second
             )
             self._kernel = Kernel.open(self._kernel_settings)
             stack.callback(self._kernel.close)
             self._wire()
-            stack.callback(self._atlas.close)
+            stack.callback(self._map_service.close)
             self._time_unix_ns = self._counting.read(spans_per_second=0)
             self._read_at_s = time.monotonic()
             self._web = self._open_web()
@@ -161,14 +162,14 @@ class Agent:
         # At once: of a connection that ends from now on nobody tells what was open.
         last_ledger = self._kernel.read_ledger()
         self._hear()
-        self._outlets.put_spans(self._tracing.flush())
+        self._exporters.put_spans(self._tracing.flush())
         with self._reading:
             self._read_counts(is_last=True)
             self._last_ledger = last_ledger
         self._export()
-        self._atlas.close()
+        self._map_service.close()
         self._kernel.close()
-        self._outlets.close(FLUSH_S)
+        self._exporters.close(FLUSH_S)
         _log.info(
             "stopped; exchanges seen: %d, counted: %d; spans made: %d",
             last_ledger.seen.exchanges,
@@ -184,7 +185,7 @@ class Agent:
     def service_map(self, *, window_s: float, with_pairs: bool = False) -> ServiceMap:
         """At most half a second old; `with_pairs` tells other agents our connections."""
         self._refresh()
-        return self._atlas.service_map(
+        return self._map_service.service_map(
             window_s=window_s,
             now_unix_ns=self._time_unix_ns,
             with_pairs=with_pairs,
@@ -195,13 +196,13 @@ class Agent:
     def edge_details(self, edge_id: str, *, window_s: float) -> EdgeDetails | None:
         """None where the map of this window has no such edge."""
         self._refresh()
-        return self._atlas.graph.edge_details(
+        return self._map_service.graph.edge_details(
             edge_id, window_s=window_s, now_unix_ns=self._time_unix_ns
         )
 
     def node_details(self, node_id: str, *, window_s: float) -> NodeDetails | None:
         self._refresh()
-        return self._atlas.graph.node_details(
+        return self._map_service.graph.node_details(
             node_id, window_s=window_s, now_unix_ns=self._time_unix_ns
         )
 
@@ -302,7 +303,7 @@ class Agent:
                 "decided_early": tracing.released_early,
                 "ambiguous_causes": tracing.ambiguous_causes,
             },
-            "export": status.exports(self._outlets.report()),
+            "export": status.exports(self._exporters.report()),
             "names": {
                 "processes": len(self._names.owners()),
                 "operations": self._names.operations(),
@@ -330,7 +331,7 @@ class Agent:
             host_id=read_host_id(),
             reader=reader,
         )
-        self._names = Names(
+        self._names = ProcessRegistry(
             kernel,
             service_of=self._identity.service,
             routes=Routes(config.routes.patterns, config.routes.max_per_service),
@@ -351,27 +352,27 @@ class Agent:
             wall_clock_offset_ns=time.time_ns() - time.monotonic_ns(),
             own_netns=current(),
         )
-        self._atlas = Atlas(
+        self._map_service = MapService(
             config.topology,
             kernel=kernel,
             names=self._names,
             graph=graph,
             interval_s=config.agent.interval_s,
         )
-        self._steering = Steering(kernel)
-        self._counting = Counting(
+        self._steering = SpanLimiter(kernel)
+        self._counting = CountReader(
             kernel,
             names=self._names,
             sums=self._sums,
             graph=graph,
-            joining=self._atlas.joining,
+            joining=self._map_service.joining,
             identity=self._identity,
-            departures=Departures(lambda owner: reader.local_pid(owner) is not None),
+            reaper=Reaper(lambda owner: reader.local_pid(owner) is not None),
             steering=self._steering,
             hear=self._hear,
         )
         own_addresses = _addresses()
-        self._tracing = Tracing(
+        self._tracing = SpanBuilder(
             names=self._names,
             resolver=TraceResolver(
                 is_local=lambda address: (
@@ -393,7 +394,7 @@ class Agent:
                 usage=Usage(reader=reader) if config.resources.enabled else None,
             )
             for temporality in (
-                self._outlets.temporality,
+                self._exporters.temporality,
                 AggregationTemporality.CUMULATIVE,
             )
         )
@@ -425,7 +426,7 @@ class Agent:
         if not self._config.spans.enabled:
             return 0
         wanted = self._config.spans.per_second
-        return wanted if self._outlets.take_spans else min(wanted, EXAMPLE_SPANS)
+        return wanted if self._exporters.take_spans else min(wanted, EXAMPLE_SPANS)
 
     def _guarded(self, name: str, loop: Callable[[], None]) -> None:
         """An unexpected error costs one round, is counted, and is logged once a kind."""
@@ -448,7 +449,7 @@ class Agent:
             if self._met >= self._config.kernel.max_owners // CROWDED_PART:
                 self._refresh()  # those of them that ended make room
             if spans := self._tracing.release():
-                self._outlets.put_spans(spans)
+                self._exporters.put_spans(spans)
 
     def _hear(self) -> None:
         with self._taking:
@@ -470,7 +471,7 @@ class Agent:
                 case BlindBytes():
                     self._note_blind(record)
                 case DnsAnswer():
-                    self._atlas.joining.learn(record)
+                    self._map_service.joining.learn(record)
         self._tracing.take(exchanges)
 
     def _note_blind(self, record: BlindBytes) -> None:
@@ -505,8 +506,8 @@ class Agent:
         self._read_at_s = time.monotonic()
 
     def _export(self) -> None:
-        if self._outlets.take_metrics:
-            self._outlets.put_metrics(
+        if self._exporters.take_metrics:
+            self._exporters.put_metrics(
                 self._exported.build(self._own_reading(), self._processes())
             )
 
@@ -516,7 +517,7 @@ class Agent:
     def _own_reading(self) -> AgentReading:
         costs = {} if self._last_ledger else self._kernel.cost()
         dropped: dict[str, int] = {}
-        for outlet in self._outlets.report():
+        for outlet in self._exporters.report():
             lost = sum(outlet.stats.dropped.values())
             dropped[outlet.signal] = dropped.get(outlet.signal, 0) + lost
         return AgentReading(
@@ -564,7 +565,7 @@ class Agent:
             _log.info("rung %d is not taken: %s", one.rung, one.refusal)
         for one in tried.refused:
             _log.warning("%s. %s", one.refusal, one.part.lost)
-        for outlet in self._outlets.report():
+        for outlet in self._exporters.report():
             _log.info("sending %s to %s", outlet.signal, outlet.endpoint)
         for signal, why in left_out(self._config.otlp, self._environ).items():
             _log.info("sending no %s over OTLP: %s", signal, why)

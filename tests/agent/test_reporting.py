@@ -11,8 +11,8 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, NumberDataP
 from tests.factories import edge, key
 from tests.readings import value
 
+from deetune_otel.agent.reporting import Reporter, Sums
 from deetune_otel.model import Ledger, LedgerLine, Operation, Service, Transport
-from deetune_otel.reporting import Reporter, Sums
 from deetune_otel.signals.agent import AgentReading
 from deetune_otel.signals.exemplars import Exemplars
 from deetune_otel.signals.red import Accumulators

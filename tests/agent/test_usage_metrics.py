@@ -10,9 +10,9 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
+from deetune_otel.agent.usage_metrics import UsageMetrics
 from deetune_otel.identity.usage import InstrumentKind, ResourceReading
 from deetune_otel.model import Service
-from deetune_otel.usage_metrics import UsageMetrics
 
 SHOP, CART = Service(name="shop"), Service(name="cart")
 CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
