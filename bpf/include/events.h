@@ -91,7 +91,7 @@ enum dt_limit {
 	DT_TRACE_BYTES =
 		72, /* of the header line that carries the trace context: a traceparent is 68 */
 	DT_COMM_BYTES = 16,
-	DT_COMMAND_BYTES = 512, /* of a new process's command line */
+	DT_COMMAND_BYTES = 512,	 /* of a new process's command line */
 	DT_FILE_NAME_BYTES = 64, /* of its executable's and its directory's name */
 	DT_RTT_BOUNDS = 11,
 	DT_RTT_BUCKETS = 12,
@@ -371,7 +371,7 @@ struct dt_owner_record {
 	struct dt_owner owner;
 	__u32 command_bytes; /* 0: not known; DT_COMMAND_BYTES: there may be more */
 	__u32 pad;
-	__u8 command[DT_COMMAND_BYTES]; /* arguments, each with a zero at its end */
+	__u8 command[DT_COMMAND_BYTES];	     /* arguments, each with a zero at its end */
 	char executable[DT_FILE_NAME_BYTES]; /* its name, without its path */
 	char directory[DT_FILE_NAME_BYTES];  /* likewise, the working directory's */
 };

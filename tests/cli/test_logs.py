@@ -31,11 +31,11 @@ def test_pairs_on_one_line(stream: io.StringIO) -> None:
     log.debug("not asked for")
     first, second = stream.getvalue().splitlines()
     assert re.fullmatch(
-        r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=info source=pipeline "
+        r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=info source=agent.agent "
         r'msg="it said \\"no\\"\\nand more"',
         first,
     )
-    assert second.endswith("level=warning source=pipeline msg=short")
+    assert second.endswith("level=warning source=agent.agent msg=short")
 
 
 def test_a_traceback_is_one_pair(stream: io.StringIO) -> None:
