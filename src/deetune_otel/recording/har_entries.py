@@ -23,9 +23,10 @@ MAX_ENTRY_BYTES: Final = 128 * 1024 * 1024
 MAX_DEPTH: Final = 500
 _MARK: Final = re.compile(rb'["{}\[\],]')
 _IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-# Within an entry only brackets count.
+# Within an entry only brackets count. No possessive group in another one: Python 3.11.2 (Debian
+# 12's) takes a string's end for a beginning then (python/cpython#106052).
 _UP_TO_BRACKET: Final = re.compile(
-    rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL
+    rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*")*', re.DOTALL
 )
 _CLOSES: Final = {ord("}"): ord("{"), ord("]"): ord("[")}
 _QUOTE: Final = ord('"')
