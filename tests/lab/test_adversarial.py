@@ -73,15 +73,13 @@ def test_a_pid_that_is_used_again_is_another_service(
 
 
 def test_a_port_that_is_used_again_at_once_is_another_client(stage: Stage) -> None:
-    """The same four addresses and ports within a second: a reset leaves no TIME_WAIT."""
+    """The same four addresses and ports, one after the other: a reset leaves no TIME_WAIT."""
     shop, first, second = map(stage.player, ("shop", "first", "second"))
     where = shop.serve("http", stage.port())
     port = stage.port()
-    began = time.monotonic()
     first.call("http", where, 3, local_port=port, abort=True)
     second.call("http", where, 5, local_port=port, abort=True)
     first.call("http", where, 2, local_port=port, abort=True)
-    assert time.monotonic() - began < 1
     stage.expect(("first", "shop", {"http": 5}), ("second", "shop", {"http": 5}))
 
 
